@@ -118,12 +118,16 @@ def detector_losses(
     """Compute the named losses of one training step, and their weighted sum ``total``.
 
     Deep supervision weights ``logits`` by 1 and ``side_logits``, from fine to coarse, by 1/2, 1/4,
-    1/8 and so on, at the size of ``gt``. The SSIM and boundary terms apply to ``logits`` alone.
-    Every stream of an ensemble adds the losses of its own outputs in the same way.
+    1/8 and so on. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
+    apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs in the
+    same way.
 
     Args:
-        logits, side_logits, gt: as in ``structure_loss``; side logits (B, 1, h, w), fine to coarse.
+        logits: (B, 1, H, W) float.
+        side_logits: (B, 1, h, w) float each, fine to coarse.
         extra_losses: scalar losses of the fusion by name, already weighted.
+        gt: (B, 1, H, W) float in [0, 1].
+        loss: "weighted" or "f3net-released", as in ``structure_loss``.
         ssim_weight, boundary_weight: weights of the SSIM and boundary terms; 0 omits a term.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
@@ -170,17 +174,21 @@ def _upsample(logits: Tensor, gt: Tensor) -> Tensor:
 
 
 def _filter(maps: Tensor, window: Tensor) -> Tensor:
-    """Filter zero-padded maps (B, C, H, W) by ``window[i] window[j]``, symmetric (K,), K odd."""
+    """Filter zero-padded maps (B, C, H, W) with the kernel ``window[i] window[j]``.
+
+    ``window`` is (K,) float and symmetric, with odd K.
+    """
     # Two products with band matrices are several times faster than a pooling or a convolution.
     half = torch.cat((window[len(window) // 2 :], window.new_zeros(1)))
-    bands = []
-    for size in maps.shape[-2:]:
+
+    def band(size: int) -> Tensor:
         place = torch.arange(size, device=maps.device)
         distance = (place[:, None] - place).abs()
-        bands.append(half[distance.clamp(max=len(half) - 1)])  # (size, size)
+        return half[distance.clamp(max=len(half) - 1)]  # (size, size)
+
     # Under autocast a matrix product would lose the precision that a variance needs.
     with torch.autocast(maps.device.type, enabled=False):
-        return bands[0] @ maps @ bands[1]
+        return band(maps.shape[-2]) @ maps @ band(maps.shape[-1])
 
 
 def _boundary(maps: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -39,15 +38,20 @@ class Case:
 
 def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:
     """Compute O_r, O_d, O_rd, O_dr from (q, k, v) of rgb and depth as the released code does."""
-    rgb, depth = self_affinity(*heads[:2]), self_affinity(*heads[3:5])
-    rgb_values, depth_values = heads[2], heads[5]
-    rgb_normal, depth_normal = released_normalise(rgb), released_normalise(depth)
-    joint = rgb + depth
+    rgb_query, rgb_key, rgb_values, depth_query, depth_key, depth_values = heads
+    rgb_affinity = self_affinity(rgb_query, rgb_key)
+    depth_affinity = self_affinity(depth_query, depth_key)
+    rgb_normal, depth_normal = released_normalise(rgb_affinity), released_normalise(depth_affinity)
+    joint = rgb_affinity + depth_affinity
     identity = torch.diag_embed(joint.new_ones(joint.shape[:-1]))
     rgb_side = EPSILON * rgb_normal @ identity @ depth_normal.mT + (1 - EPSILON) * joint
     depth_side = EPSILON * depth_normal @ identity @ rgb_normal.mT + (1 - EPSILON) * joint
-    own = rgb @ rgb_values, depth @ depth_values
-    return (*own, rgb_side @ depth_values, depth_side @ rgb_values)
+    return (
+        rgb_affinity @ rgb_values,
+        depth_affinity @ depth_values,
+        rgb_side @ depth_values,
+        depth_side @ rgb_values,
+    )
 
 
 def released_normalise(affinity: Tensor) -> Tensor:
@@ -136,15 +140,21 @@ def make_call(case: Case, name: str) -> Callable[[], None]:
     torch.set_num_threads(1)  # otherwise --clock cpu would add up the seconds of all threads
     torch.manual_seed(0)
     shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
-    released, parameters = name == "released", ()
+    parameters = ()
     if case.part == "cda":
         inputs = [torch.randn(shape) for _ in range(6)]
-        ours = partial(cross_diffusion_attention, attention=name)
-        function = released_attention if released else lambda *heads: ours(heads[:3], heads[3:])
+        if name == "released":
+            function = released_attention
+        else:
+
+            def function(*heads: Tensor) -> tuple[Tensor, ...]:
+                return cross_diffusion_attention(heads[:3], heads[3:], attention=name)
     else:
         inputs = [torch.randn(case.batch_size, case.tokens, k * case.dim) for k in (2, 1)]
-        block = ReleasedBlock if released else partial(MutualFormerBlock, attention=name)
-        function = block(case.dim, case.heads)
+        if name == "released":
+            function = ReleasedBlock(case.dim, case.heads)
+        else:
+            function = MutualFormerBlock(case.dim, case.heads, attention=name)
         parameters = tuple(function.parameters())
     backward = case.mode == "forward+backward"
     leaves = [item.requires_grad_(backward) for item in inputs]

@@ -1,7 +1,7 @@
 """MACs and seconds that each fusion adds to one block of a two-stream ViT."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,7 +44,10 @@ class Layer:
 
 
 def check_fusions(names: list[str]) -> list[str]:
-    """Return the named methods once each; "all" names every method; InputError if unknown."""
+    """Return the named methods without duplicates; "all" names every method.
+
+    Raise InputError if a name is unknown.
+    """
     methods = list(fusion_methods())
     if unknown := [name for name in names if name not in (*methods, "all")]:
         raise InputError(
@@ -65,7 +68,7 @@ def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[
 
 
 def layer_costs(
-    fusions: Sequence[str],
+    fusions: Iterable[str],
     dim: int,
     tokens: int,
     rounds: int,
@@ -74,12 +77,15 @@ def layer_costs(
 ) -> list[dict[str, Any]]:
     """Measure one layer of each method and one block of a two-stream ViT, for an image on a CPU.
 
+    torch counts the MACs before the modules are prepared for inference (``models.device``). Then
+    the modules are timed in turn.
+
     Args:
         dim: width C of the streams and of the methods, a multiple of 64.
         tokens: number N of tokens of each modality.
-        rounds: number of timed runs in turn, of which the fastest counts; 0 to count only MACs.
+        rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: one of ``timing.CLOCKS``.
+        clock: returns a time in seconds; ``time.process_time`` for one thread on a shared machine.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.
@@ -89,7 +95,7 @@ def layer_costs(
         (None without rounds) of the method's own work; ``macs_ratio`` and ``seconds_ratio`` to
         the block. A difference of two small times can be negative.
     """
-    fields, owners = fields or {}, option_owners()
+    fusions, fields, owners = list(fusions), fields or {}, option_owners()
     for name in fields:
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
@@ -117,7 +123,7 @@ def layer_costs(
 
 
 def _make_layers(
-    fusions: Sequence[str], dim: int, tokens: int, fields: dict[str, Any]
+    fusions: Iterable[str], dim: int, tokens: int, fields: dict[str, Any]
 ) -> tuple[list[Layer], list[nn.Module]]:
     """Return the layers to measure, and the modules that these layers use."""
     generator = torch.Generator().manual_seed(0)
@@ -167,9 +173,17 @@ class _OneBlock:
     """A two-stream encoder of one block, with the interface that fusions use."""
 
     def __init__(self, dim: int) -> None:
-        options = {"embed_dim": dim, "num_heads": dim // HEAD_DIM, "depth": 1}
-        options |= {"class_token": False, "global_pool": "avg", "dynamic_img_size": True}
-        self.streams = [VisionTransformer(**options).eval() for _ in range(2)]
+        self.streams = [
+            VisionTransformer(
+                embed_dim=dim,
+                depth=1,
+                num_heads=dim // HEAD_DIM,
+                class_token=False,
+                global_pool="avg",
+                dynamic_img_size=True,
+            ).eval()
+            for _ in range(2)
+        ]
         self.block: Block = self.streams[0].blocks[0]
         self.channels, self.strides = [dim], [16]
 

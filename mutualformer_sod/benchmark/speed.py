@@ -64,7 +64,8 @@ class Contestant:
     """
 
     def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
-        self.spec, self.settings = spec, settings
+        self.spec = spec
+        self.settings = settings
         self.device = torch.device(settings.device)
         self.model = _build(spec, settings).to(self.device).eval()
         generator = torch.Generator().manual_seed(0)
@@ -118,8 +119,8 @@ class Contestant:
     def peak_memory(self) -> int | None:
         """Return the peak memory of a batch in bytes, without weights and inputs.
 
-        On a CPU, a new process measures the increase of its resident memory over two batches. None:
-        the system does not report memory.
+        On CUDA, torch's allocator reports this number. On a CPU, a new process measures the
+        increase of its resident memory over two batches. None: the system does not report memory.
         """
         if self.device.type == "cuda":
             self.run()
@@ -133,17 +134,19 @@ class Contestant:
 
 
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
-    """Count multiply-accumulates of matrix products and convolutions of a batch, in eval mode.
+    """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
     A MAC is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
     counts do not depend on the processor, the device or torch's version (``make_counter``).
+    ``inputs`` are the arguments of the model for the counted batch. The model is in eval mode.
 
     Returns:
         MACs by name: ``total``, and each of ``PARTS`` that the model has.
     """
     with torch.no_grad(), make_counter() as counter:
         model(*inputs)
-    by_module, macs = counter.get_flop_counts(), {"total": counter.get_total_flops() // 2}
+    by_module = counter.get_flop_counts()
+    macs = {"total": counter.get_total_flops() // 2}
     for part in PARTS:
         if (flops := by_module.get(f"{type(model).__name__}.{part}")) is not None:
             macs[part] = sum(flops.values()) // 2
@@ -152,10 +155,10 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
 
 @contextlib.contextmanager
 def make_counter() -> Iterator[FlopCounterMode]:
-    """Yield torch's FLOP counter, extended by the in-place product of row tiles.
+    """Yield torch's FLOP counter, extended by the products that it misses.
 
-    Attention runs as two plain products, because the counter misses some fused kernels, such as
-    that of the CPU in torch 2.14.
+    torch's counter misses the in-place product of row tiles, and attention in some fused kernels,
+    such as that of the CPU in torch 2.14. In this context, attention runs as two plain products.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
@@ -176,10 +179,13 @@ def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]
 
 
 def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
-    """Measure contestants in turn; return one dictionary per network.
+    """Time contestants in turn, so that a busy machine slows all of them equally.
 
-    ``macs`` and ``flops`` are those of a batch, by part; ``seconds`` those of a batch;
-    ``seconds_by_part`` the fastest; ``peak_memory_mib`` is beyond ``weights_mib`` and inputs.
+    Returns:
+        One dictionary per network, in order: ``name``, ``parameters``, ``macs`` and ``flops`` (of
+        a batch, by part), ``seconds`` (``fastest``, ``median``, ``quartiles`` of a batch),
+        ``images_per_second`` (from the median), ``seconds_by_part`` (fastest times) and
+        ``peak_memory_mib`` (beyond ``weights_mib`` and inputs).
     """
     seconds = time_in_turn(contestants, rounds)
     by_part: list[dict[str, float]] = [{} for _ in contestants]

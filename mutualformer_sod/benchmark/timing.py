@@ -23,7 +23,9 @@ def in_turn(
     The functions take turns, so that a busy machine slows all of them equally.
 
     Args:
-        rounds, warm_up: numbers of runs of each function with and without a result.
+        rounds: number of timed runs of each function.
+        warm_up: number of earlier runs of each function, whose seconds are not returned.
+        clock: one of ``CLOCKS``.
         enough: seconds after which a function is not run again; the warm-up counts. The seconds of
             the warm-up are returned for a function without a timed run.
         label: text of the progress bar.

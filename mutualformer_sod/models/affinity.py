@@ -50,9 +50,11 @@ def cross_diffusion_attention(
 
     Args:
         rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
-        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows at a
-            time and computes these again for the gradient, with the same results. "auto" uses
-            "tiled" for large N, but not in traced graphs (torch.compile, export).
+        diffusion: options of the recurrence.
+        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows of the
+            affinities at a time and computes these rows again for the gradient; the results are
+            the same. "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
+            export).
         tile_rows: number of rows of a tile; None to select the number by device.
 
     Returns:
@@ -96,9 +98,10 @@ def cross_diffusion(
     Args:
         rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
         rgb_values, depth_values: V_r and V_d (B, heads, N, d) float.
-        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, in place of
-            ``diffusion.initial``. The paper's post-optimisation (second claim) starts from the
-            cross-affinities of another method.
+        diffusion: options of the recurrence.
+        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, which
+            replaces ``diffusion.initial``. The paper's post-optimisation (second claim) uses the
+            cross-affinities of another method as S(0).
 
     Returns:
         O_rd = S_rd V_d for the rgb side and O_dr = S_dr V_r for the depth side, each
@@ -130,8 +133,11 @@ def _diffuse(
     for step in range(diffusion.steps):
         # W u_(k-1) gives the next power (released), one term of A u_(k-1), and O for k = 1.
         last = released and from_identity and step == diffusion.steps - 1
-        given, link = None if released else power, (1.0, 0.0) if last else None
-        rows, columns = products(torch.cat((power, _partner(power)), dim=-1), given, link)
+        rows, columns = products(
+            torch.cat((power, _partner(power)), dim=-1),
+            None if released else power,
+            (1.0, 0.0) if last else None,
+        )
         forward, joint = _own_and_joint(rows, scale)
         own = forward if own is None else own
         joints.append(joint)
@@ -190,9 +196,11 @@ def _use_tiles(attention: str, query: Tensor) -> bool:
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     if attention == "dense" or exporting() or torch.jit.is_tracing():
         return False
-    # N is checked last, because a graph with a dynamic number of tokens must not depend on N.
-    if attention == "tiled" or torch.compiler.is_compiling():
-        return attention == "tiled"
+    if attention == "tiled":
+        return True
+    # Checked before N, because a graph with a dynamic number of tokens must not depend on N.
+    if torch.compiler.is_compiling():
+        return False
     return query.shape[-2] >= TILED_FROM["cpu" if query.device.type == "cpu" else "cuda"]
 
 

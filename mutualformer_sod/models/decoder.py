@@ -16,12 +16,15 @@ class Decoder(nn.Module):
     The first stage decodes the deepest map. Each later stage has half the stride of the previous
     stage. All maps of a plain ViT have one stride, and each map feeds one stage. Each finer map
     feeds the stage with the same stride. Stages at strides 4 and 2 and the head also use the detail
-    branch over RGB and depth at full resolution, for borders sharper than the token grid. With
-    ``finest=2``, decoding ends at half resolution and the logits are interpolated, because full
-    resolution takes most of the time. GroupNorm makes the results independent of the batch.
+    branch over RGB and depth at full resolution. Borders, even those that only depth shows, are
+    therefore sharper than the token grid. With ``finest=2``, decoding ends at half resolution and
+    the logits are interpolated, because full resolution takes most of the time. GroupNorm makes the
+    results independent of the batch and of the distribution of the batch over devices.
 
-    ``channels`` and ``strides`` are those of the fused maps, shallow to deep. The batch has k
-    ``streams`` of the same images, one after the other, with one detail branch.
+    Args:
+        channels, strides: channel counts and strides of the fused maps, shallow to deep.
+        streams: number k of streams of the same images. The streams follow one another in a batch
+            and share the detail branch.
     """
 
     def __init__(
@@ -33,7 +36,8 @@ class Decoder(nn.Module):
         self.streams = streams
         self.finest = config.finest
         self.detail = DetailBranch(fine, config.finest)
-        self.laterals, self.stages = nn.ModuleList(), nn.ModuleList()
+        self.laterals = nn.ModuleList()
+        self.stages = nn.ModuleList()
         self.stage_strides = _stage_strides(strides)
         width = 0
         for level, stride in enumerate(self.stage_strides):
@@ -57,16 +61,18 @@ class Decoder(nn.Module):
     def forward(
         self, fused_maps: list[Tensor], rgb: Tensor, depth: Tensor, has_depth: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
-        """Decode the fused maps (k B, C_l, h_l, w_l) float, shallow to deep.
+        """Decode the fused maps.
 
         Args:
+            fused_maps: (k B, C_l, h_l, w_l) float, shallow to deep.
             rgb: (B, 3, H, W) float, normalised.
             depth: (B, 1, H, W) float, depth minus 0.5, or zero for images without depth.
             has_depth: (B, 1, H, W) float, 1 for images with depth.
 
         Returns:
-            The logits (k B, 1, H, W) float, and ``config.side_heads`` side logits (k B, 1, h, w),
-            fine to coarse; no side logits in eval mode.
+            The logits (k B, 1, H, W) float and a list of side logits, (k B, 1, h, w) float each,
+            from fine to coarse. The list has ``config.side_heads`` items in training mode and is
+            empty in eval mode.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
@@ -80,7 +86,8 @@ class Decoder(nn.Module):
                 parts.append(self.laterals[level](fused_maps[-1 - level]))
             if stride in details:
                 parts.append(details[stride])
-                size = details[stride].shape[-2:]  # rounded up if the stride is no divisor
+                # Rounded up if the stride does not divide the image size.
+                size = details[stride].shape[-2:]
             (first, *norm_act), *rest = stage
             features = self._convolve(first, parts, size)
             for layer in (*norm_act, *rest):
@@ -166,9 +173,9 @@ def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[i
 def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) -> Tensor:
     """Compute conv(upsample(features)) from products at the resolution of ``features``.
 
-    Upsampling acts on rows and columns, the nine kernel positions act on channels, so the two
-    commute. The nine products are computed at the coarse resolution, then two matrices upsample,
-    shift and add them. The result differs from conv(upsample) only by rounding.
+    Upsampling acts on rows and columns, and the nine kernel positions act on channels, so the two
+    operations commute. The nine products are computed at the coarse resolution. Two matrices
+    upsample, shift and add the products. The result differs from conv(upsample) only by rounding.
 
     Args:
         features: (B, C, h, w) float.

@@ -24,10 +24,14 @@ FORMAT = "mutualformer_sod depth estimator"
 class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
-    Features of four blocks of a frozen ViT feed a decoder of the saliency decoder's class.
+    Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
+    decoder. The decoder outputs relative depth, in which larger values are nearer. The values are
+    not limited to [0, 1].
 
-    ``backbone`` is timm's name of the ViT, ``pretrained`` the source of its weights as in
-    ``build_model``, and ``image_size`` a multiple of its patch size in pixels.
+    Args:
+        backbone: timm's name of the ViT.
+        image_size: side of the images in pixels, a multiple of the ViT's patch size.
+        pretrained: source of the ViT's weights; ``build_model`` describes the values.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ def save_estimator(model: DepthEstimator, path: Path | str) -> None:
 def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> DepthEstimator:
     """Build an estimator in eval mode from a file that ``save_estimator`` wrote.
 
-    Raise InputError for an unusable file, and if the ViT's weights are not found.
+    Raises:
+        InputError: the file is unreadable, the file has no depth estimator, or the ViT's weights
+            are not found.
     """
     path = Path(path)
     remedy = "Fix: train one with tools/estimate_depth.py train"
@@ -87,12 +93,13 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         backbone, image_size = about["backbone"], about["image_size"]
-        is_usable = timm.is_model(backbone) and isinstance(image_size, int) and image_size > 0
-        is_estimator = about["format"] == FORMAT and is_usable
+        is_known = isinstance(backbone, str) and timm.is_model(backbone)
+        is_size = isinstance(image_size, int) and image_size > 0
+        is_estimator = about["format"] == FORMAT and is_known and is_size
     except (SafetensorError, OSError) as error:
         reason = why_unreadable(path) or f"{error}. Fix: pass weights of a depth estimator"
         raise InputError(f"{path}: {reason}") from error
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError):
         is_estimator = False
     if not is_estimator:
         raise InputError(f"{path}: not the weights of a depth estimator. {remedy}")
@@ -108,11 +115,17 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
     Scale and shift of each predicted map are aligned to the target by least squares (CHOSEN). The
-    loss has three terms: the mean absolute difference of aligned map and target, 0.5 (CHOSEN) times
-    the same difference of their gradients, summed over four scales, and 0.1 times the mean absolute
-    difference of sigmoid(predicted) and target.
+    loss is the sum of three terms. The first is the mean absolute difference of aligned map and
+    target. The second is 0.5 (CHOSEN) times the same difference of the two maps' gradients, summed
+    over four scales. The third is 0.1 times the mean absolute difference of sigmoid(predicted) and
+    target. Only the third term depends on the scale and shift of the prediction.
 
-    ``predicted`` is (B, 1, H, W) float without limits, ``target`` (B, 1, H, W) float in [0, 1].
+    Args:
+        predicted: (B, 1, H, W) float, any real number.
+        target: (B, 1, H, W) float in [0, 1].
+
+    Returns:
+        Scalar float, 0 or more.
     """
     flat, wanted = predicted.float().flatten(1), target.float().flatten(1)
     mean, wanted_mean = flat.mean(1, keepdim=True), wanted.mean(1, keepdim=True)

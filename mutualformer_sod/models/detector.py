@@ -26,14 +26,19 @@ NO_DEPTH_GRID = 14  # cells per side of the learned "no depth" map before resizi
 class DetectorOutput:
     """Output of the detector in training mode.
 
-    With the head "ensemble", ``streams`` are the outputs of the streams "rgb" and "depth",
-    ``logits`` trains only the weights of the two streams, and ``side_logits`` is empty.
+    Attributes:
+        logits: (B, 1, H, W) float at input size.
+        side_logits: (B, 1, h, w) float each, fine to coarse, for deep supervision.
+        extra_losses: additional losses of a fusion method, scalar tensors by name.
+        statistics: values of a fusion method for the log, scalar tensors by name.
+        streams: outputs of the streams "rgb" and "depth" with the head "ensemble". ``logits`` then
+            trains only the weights of the two streams, and ``side_logits`` is empty.
     """
 
-    logits: Tensor  # (B, 1, H, W) float at input size
-    side_logits: list[Tensor]  # (B, 1, h, w) float each, fine to coarse, for deep supervision
-    extra_losses: dict[str, Tensor] = field(default_factory=dict)  # scalars of the fusion method
-    statistics: dict[str, Tensor] = field(default_factory=dict)  # scalars for the log
+    logits: Tensor
+    side_logits: list[Tensor]
+    extra_losses: dict[str, Tensor] = field(default_factory=dict)
+    statistics: dict[str, Tensor] = field(default_factory=dict)
     streams: dict[str, "DetectorOutput"] = field(default_factory=dict)
 
 
@@ -43,6 +48,9 @@ class SaliencyDetector(nn.Module, HubModel):
     ``config.fusion`` selects the fusion method; encoder and decoder are the same for all methods.
     With the head "ensemble", one decoder decodes both streams, and the logits of the streams are
     averaged with the weights softmax(alpha) (TokenFusion, CVPR 2022).
+
+    Args:
+        pretrained: source of both streams' weights; ``build_model`` describes the values.
 
     Attributes:
         check_values: refuse values outside [0, 1] in eval mode, except in a compiled or exported
@@ -57,10 +65,11 @@ class SaliencyDetector(nn.Module, HubModel):
         self.encoder = TwoStreamEncoder(config.encoder, config.image_size, pretrained)
         self.config = config
         self.fusion = build_fusion(config.fusion, self.encoder)
-        streams = 2 if config.fusion.is_ensemble else 1
-        maps = self.fusion.channels, self.fusion.strides
-        self.decoder = Decoder(config.decoder, *maps, streams)
-        self.alpha = nn.Parameter(torch.zeros(2)) if streams == 2 else None
+        ensemble = config.fusion.is_ensemble
+        self.decoder = Decoder(
+            config.decoder, self.fusion.channels, self.fusion.strides, 2 if ensemble else 1
+        )
+        self.alpha = nn.Parameter(torch.zeros(2)) if ensemble else None
         # A mean of 0.5 would normalise 0.5 to 0, and convolutions would get no gradient.
         self.no_depth = nn.Parameter(torch.full((1, 1, NO_DEPTH_GRID, NO_DEPTH_GRID), 0.4))
         given = None if config.mean is None else (config.mean, config.std)
@@ -78,9 +87,10 @@ class SaliencyDetector(nn.Module, HubModel):
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
-            has_depth: (B,) bool, False for an image without depth; None if all images have depth.
-            keys: (B + 1,) int64, seeds of random choices in training, for the images and the "no
-                depth" map. None: use torch's generator.
+            has_depth: (B,) bool, False for an image without depth, whose depth values are
+                ignored; None if all images have depth.
+            keys: (B + 1,) int64, seeds of random choices in training. The first B seeds belong to
+                the images, the last seed to the "no depth" map. None: use torch's generator.
 
         Returns:
             Logits (B, 1, H, W) float at input size in eval mode; a DetectorOutput in training mode.
@@ -109,7 +119,7 @@ class SaliencyDetector(nn.Module, HubModel):
             logits = logits + 0 * self.no_depth.sum()
         output = DetectorOutput(logits, side_logits, *self.fusion.report(notes))
         if self.alpha is not None:
-            self._make_ensemble(output)
+            output = self._ensemble(output)
         return output if self.training else output.logits
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -119,28 +129,33 @@ class SaliencyDetector(nn.Module, HubModel):
             values = torch.tensor(getattr(self.config, name)).view(1, 3, 1, 1)
             self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
-    def _make_ensemble(self, output: DetectorOutput) -> None:
-        """Split logits (2B, 1, H, W) into streams; average the detached ones to train alpha."""
-        both = (output.logits, *output.side_logits)
+    def _ensemble(self, both: DetectorOutput) -> DetectorOutput:
+        """Split the logits (2B, 1, H, W) of both streams, and average the streams.
+
+        The average is of detached logits, so that it trains only alpha.
+        """
         # chunk would fix the batch size of an exported graph
-        halves = [part.unflatten(0, (2, -1)).unbind(0) for part in both]
+        halves = [part.unflatten(0, (2, -1)).unbind(0) for part in (both.logits, *both.side_logits)]
         (rgb, *rgb_sides), (depth, *depth_sides) = zip(*halves, strict=True)
-        output.streams["rgb"] = DetectorOutput(rgb, rgb_sides)
-        output.streams["depth"] = DetectorOutput(depth, depth_sides)
+        streams = {
+            "rgb": DetectorOutput(rgb, rgb_sides),
+            "depth": DetectorOutput(depth, depth_sides),
+        }
         rgb_weight, depth_weight = self.alpha.softmax(0).unbind(0)
-        output.logits = rgb_weight * rgb.detach() + depth_weight * depth.detach()
-        output.side_logits = []
-        output.statistics["rgb_weight"] = rgb_weight.detach()
+        average = rgb_weight * rgb.detach() + depth_weight * depth.detach()
+        statistics = both.statistics | {"rgb_weight": rgb_weight.detach()}
+        return DetectorOutput(average, [], both.extra_losses, statistics, streams)
 
     def _encode(
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
     ) -> tuple[Features, Features, list[Notes]]:
         """Return the features of each stream, (B, C_l, h_l, w_l) each, and the fusion's notes."""
-        own_keys = depth_keys = None if keys is None else keys[:-1]
+        own_keys, absent_key = (None, None) if keys is None else (keys[:-1], keys[-1:])
         seen, rows = self._depth_images(rgb, depth, has_depth)
+        depth_keys = own_keys
         if keys is not None and rows is not None:
             real_keys = own_keys[:0] if has_depth is None else own_keys[has_depth]
-            depth_keys = torch.cat((real_keys, keys[-1:]))
+            depth_keys = torch.cat((real_keys, absent_key))
         if self.encoder.joint is not None and rows is not None:
             depth_keys = None if keys is None else depth_keys[rows]
             seen, rows = _pick(seen, rows), None
@@ -162,10 +177,11 @@ class SaliencyDetector(nn.Module, HubModel):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the input maps of the depth stream, and the index of each image's map.
 
-        The normalised maps are (D, 3, H, W) float, the real maps, then the learned map "no depth"
-        if an image has no depth. The indices are (B,) int64, or None if image i has map i. A
-        compiled or exported graph in eval mode has one map per image if ``depth`` is present,
-        because shapes must not depend on values.
+        Returns:
+            The normalised maps, (D, 3, H, W) float. The real maps come first. The learned map
+            "no depth" follows if an image has no depth. The index of each image's map is (B,)
+            int64, or None if image i has map i. A compiled or exported graph in eval mode has one
+            map per image if ``depth`` is present, because shapes must not depend on values.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None

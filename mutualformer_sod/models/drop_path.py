@@ -9,20 +9,24 @@ DRAW_BITS = 24
 # First branch index of each part of the network, so that no two branches share random numbers.
 RGB_STREAM, DEPTH_STREAM, FUSION = 0, 1000, 2000
 Draws = Sequence[Tensor | None]  # one per branch: (B,) int64 in [0, 2^24), or None
-# SplitMix64's constants 9E3779B97F4A7C15, BF58476D1CE4E5B9 and 94D049BB133111EB as int64.
-_GAMMA, _MIX_1, _MIX_2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
+_GAMMA, _MIX_1, _MIX_2 = (  # as int64, because all three exceed 2^63
+    constant - 2**64 for constant in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
 
 
 def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tensor:
     """Zero the residual branch of some images (stochastic depth, Huang et al., ECCV 2016).
 
-    Other branches are divided by 1 - rate. With ``draws``, the decision depends only on the image's
-    key and the branch, and not on process, worker, batch or resumption.
+    Branches that are not dropped are divided by 1 - rate. With ``draws``, the decision depends only
+    on the image's key and the branch, and not on process, worker, batch or resumption.
 
     Args:
-        branch: (B, ...) float.
+        branch: (B, ...) float, output of the residual branch.
         rate: probability that the branch of an image is dropped, in [0, 1); 0 outside training.
         draws: (B,) int64, one row of ``keyed_draws``; None to draw from torch's generator.
+
+    Returns:
+        (B, ...) float, the scaled branch, with zeros for some images.
     """
     if rate == 0:
         return branch
@@ -37,7 +41,8 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
 def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
     """Return the random numbers of ``count`` branches whose indices start at ``first``.
 
-    The keys are (B,) int64, one per image; without keys, the numbers of every branch are None.
+    The keys are (B,) int64, one per image, for example a hash of seed, epoch and image. Without
+    keys, the random numbers of every branch are None.
     """
     if keys is None:
         return [None] * count

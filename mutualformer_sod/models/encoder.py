@@ -31,10 +31,12 @@ class TwoStreamEncoder(nn.Module):
     ``config.share``, the streams share all weights except those of the normalisation layers.
 
     Attributes:
-        channels, strides: channel counts C_l and strides of the features, shallow to deep.
+        channels: channel counts C_l of the features, shallow to deep.
+        strides: strides of the features in pixels, shallow to deep.
         normalisation: mean and std of the input in the backbone's pretraining.
         recomputes: whether activations are recomputed in the backward pass.
-        joint: the encoder of a fusion method that runs both streams block by block, or None.
+        joint: the encoder that runs both streams block by block, for a fusion method inside the
+            encoder; None for other methods.
     """
 
     def __init__(
@@ -51,7 +53,12 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def run_jointly(self, fusion: str) -> JointEncoder:
-        """Return a joint encoder of both streams; InputError if they are not plain ViTs."""
+        """Return a joint encoder, which runs both streams block by block for a fusion method.
+
+        ``fusion`` is the name of the method, for error messages.
+
+        Raise InputError if the streams are not plain ViTs.
+        """
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint
 
@@ -63,13 +70,17 @@ class TwoStreamEncoder(nn.Module):
         rgb_keys: Tensor | None = None,
         depth_keys: Tensor | None = None,
     ) -> tuple[Features, Features, list[Notes]]:
-        """Encode both modalities; return the features of each stream, and the method's notes.
+        """Encode both modalities.
 
         Args:
             rgb: (B, 3, H, W) float, normalised. H and W are multiples of the coarsest stride.
             depth: (D, 3, H, W) float, normalised, D different maps. D is B if ``joint`` is used.
             method: the fusion method inside the encoder, if ``joint`` is used.
             rgb_keys, depth_keys: (B,) and (D,) int64, random keys of ``drop_path.branch_draws``.
+
+        Returns:
+            The features of each stream, (B, C_l, h_l, w_l) and (D, C_l, h_l, w_l), shallow to deep,
+            and the method's notes for each block.
         """
         if self.joint is not None:
             indices = self.rgb_stream.indices
@@ -93,7 +104,11 @@ class _Backbone(nn.Module):
     """A timm model that returns a list of features, (B, C, h, w) float each."""
 
     def __init__(
-        self, config: EncoderConfig, image_size: int, pretrained: bool | str | Path, branch: int
+        self,
+        config: EncoderConfig,
+        image_size: int,
+        pretrained: bool | str | Path,
+        first_branch: int,
     ) -> None:
         super().__init__()
         if not timm.is_model(config.backbone):
@@ -102,7 +117,7 @@ class _Backbone(nn.Module):
                 f"unknown timm backbone {config.backbone!r}. Fix: pass a name of "
                 f"timm.list_models(), for example {', '.join(close) or 'vit_small_patch16_224'}"
             )
-        self.first_branch = branch  # index of the first residual branch
+        self.first_branch = first_branch  # index of the first residual branch
         self.is_plain, arguments = _creation_arguments(config, image_size)
         # A stem of timm gets the pretrained weights; the ViT then starts from random weights.
         has_timm_stem = self.is_plain and config.stem in TIMM_STEMS
@@ -124,7 +139,8 @@ class _Backbone(nn.Module):
         self.indices = [number - 1 for number in config.feature_blocks]
         self.body.prune_intermediate_layers(self.indices, prune_norm=False, prune_head=True)
         width, stride = self.body.num_features, info[0]["reduction"]
-        self.channels, self.strides = ([item] * len(self.indices) for item in (width, stride))
+        self.channels = [width] * len(self.indices)
+        self.strides = [stride] * len(self.indices)
         if config.stem == "patch":
             return
         if config.stem == "hybrid":
@@ -173,21 +189,24 @@ def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, d
     """Return whether the backbone is a plain ViT, and the arguments to create it with timm."""
     model = timm_skeleton(config.backbone)
     reductions = {info["reduction"] for info in model.feature_info}
-    # Some timm models do not accept a rate.
-    rate = {"drop_path_rate": config.encoder_drop_path} if config.encoder_drop_path else {}
-    if len(reductions) == 1 and hasattr(model, "prune_intermediate_layers"):
-        plain = {"img_size": image_size, "num_classes": 0, "global_pool": ""}
-        return True, rate | plain | {"dynamic_img_size": True}
+    is_plain = len(reductions) == 1 and hasattr(model, "prune_intermediate_layers")
+    arguments: dict[str, Any] = {}
+    if config.encoder_drop_path:  # some timm models do not accept this argument
+        arguments["drop_path_rate"] = config.encoder_drop_path
+    if is_plain:
+        arguments |= {"img_size": image_size, "num_classes": 0, "global_pool": ""}
+        return True, arguments | {"dynamic_img_size": True}
+    arguments |= {"features_only": True, "out_indices": _stage_indices(config.backbone)}
     # By default, window transformers accept only one input size.
     known = inspect.signature(type(model).__init__).parameters
     any_size = {"strict_img_size": False, "dynamic_mask": True}
-    stages = {"features_only": True, "out_indices": _stage_indices(config.backbone)}
-    return False, rate | stages | {name: any_size[name] for name in any_size if name in known}
+    return False, arguments | {name: value for name, value in any_size.items() if name in known}
 
 
-def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], ...]:
+def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the input mean and std from a timm model's pretrained configuration."""
-    return tuple(tuple(model.pretrained_cfg[name]) for name in ("mean", "std"))
+    known = model.pretrained_cfg
+    return tuple(known["mean"]), tuple(known["std"])
 
 
 def _open_residual_branches(model: nn.Module) -> None:

@@ -67,10 +67,14 @@ class HubModel(
     protocol: Mapping[str, Any] = {}
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write weights, configuration and model card to a folder, which is created if missing.
+        """Write weights, configuration and model card to a folder.
 
-        The options are arguments of `ModelHubMixin.save_pretrained`. Raise InputError if the folder
-        contains weights or a configuration of another project.
+        Args:
+            save_directory: the folder; created if missing.
+            options: arguments of `ModelHubMixin.save_pretrained`.
+
+        Raises:
+            InputError: the folder contains weights or a configuration of another project.
         """
         from mutualformer_sod.models.weights import read_metadata
 
@@ -96,8 +100,8 @@ class HubModel(
             options: download options revision, cache_dir, force_download, local_files_only, token.
 
         Raises:
-            InputError: an option is unknown, the weights are not found, there is no connection, or
-                `weights.load_weights` fails.
+            InputError: an option is unknown; the folder, file or repository does not exist; the
+                folder has no weights; there is no connection; or `weights.load_weights` fails.
         """
         from mutualformer_sod.models.weights import load_weights
 
@@ -106,9 +110,7 @@ class HubModel(
                 f"{unknown[0]}= is unknown. Fix: pass options of {', '.join(_DOWNLOAD_OPTIONS)}."
             )
         given = str(pretrained_model_name_or_path)
-        path = Path(given)
-        is_local = path.exists() or path.suffix in _FILES or given in released_weights()
-        if is_local or not _REPOSITORY.fullmatch(given):
+        if not _is_repository(given):
             return load_weights(given)[0]
         try:
             # The weights file has the configuration, so config.json is not needed.
@@ -135,9 +137,12 @@ class HubModel(
         name: str = "MutualFormer",
         licence: str = "other",
     ) -> ModelCard:
-        """Return the model card with this title and the hub's identifier of the licence.
+        """Return the model card.
 
-        ``scores`` are metrics in [0, 1] by test set and by name of the metric.
+        Args:
+            scores: metrics in [0, 1] by test set and by name of the metric.
+            name: title of the card.
+            licence: identifier of the weights' licence on the hub.
         """
         second = self.config.second_modality
         pair = _PAIRS.get(second, f"RGB-{second}")
@@ -158,6 +163,12 @@ class HubModel(
             protocol=json.dumps(dict(self.protocol), indent=1),
         )
         return ModelCard(f"---\n{header}\n---\n\n{text}")
+
+
+def _is_repository(given: str) -> bool:
+    """Return whether a name is USER/NAME and neither a file, a folder nor released weights."""
+    is_local = Path(given).exists() or Path(given).suffix in _FILES or given in released_weights()
+    return not is_local and _REPOSITORY.fullmatch(given) is not None
 
 
 def _table(scores: Mapping[str, Mapping[str, float]]) -> str:

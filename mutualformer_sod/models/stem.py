@@ -38,13 +38,18 @@ class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
     The network's maps at strides 4 and 8 are features of the encoder. Its maps at strides 16 and 32
-    are projected, the map at stride 32 is upsampled, and their sum gives tokens of width ``out``.
+    are projected, the map at stride 32 is upsampled, and their sum gives the tokens.
 
     The BatchNorms use the statistics of the pretraining, so that the features of an image do not
-    depend on the batch. Their scales and biases are trained.
+    depend on the batch. The scales and biases of the BatchNorms are trained.
+
+    Args:
+        body: a timm model with features at strides 4, 8, 16 and 32.
+        out: width of the tokens.
+        stride: patch size in pixels; must be 16.
 
     Raises:
-        InputError: the patch size ``stride`` is not 16.
+        InputError: the patch size is not 16.
     """
 
     def __init__(self, body: nn.Module, out: int, stride: int) -> None:
@@ -84,11 +89,12 @@ class HalvingConv2d(nn.Conv2d):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        padding = []
-        for kernel, side in zip(self.kernel_size, features.shape[-2:], strict=True):
-            both = kernel - 2 + side % 2
-            padding = [both // 2, both - both // 2, *padding]
-        padded = F.pad(features, padding)
+        vertical, horizontal = (
+            kernel - 2 + side % 2
+            for kernel, side in zip(self.kernel_size, features.shape[-2:], strict=True)
+        )
+        left, top = horizontal // 2, vertical // 2
+        padded = F.pad(features, (left, horizontal - left, top, vertical - top))
         return F.conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 
@@ -108,11 +114,17 @@ class HybridStem(FineStem):
 
     Strided 3x3 convolutions halve the resolution. ``blocks`` residual blocks follow at every
     stride from 4 to half the patch size. The maps at these strides are features of the encoder.
-    The decoder thus gets borders from convolutions, which learn borders from few images. Stride 4
-    has ``width`` channels, stride 2 half as many, stride 8 twice as many; tokens have ``out``.
+    The decoder thus gets borders from convolutions and objects from attention. Convolutions learn
+    borders from few images.
+
+    Args:
+        width: number of channels at stride 4. Stride 2 has half as many, stride 8 twice as many.
+        blocks: number of residual blocks at each stride.
+        out: width of the tokens.
+        stride: patch size in pixels; must be a power of 2.
 
     Raises:
-        InputError: the patch size ``stride`` is not a power of 2.
+        InputError: the patch size is not a power of 2.
     """
 
     def __init__(self, width: int, blocks: int, out: int, stride: int) -> None:

@@ -36,7 +36,8 @@ def tiled_products(
     """Compute W X and W^T Y in one pass over the row tiles of both modalities.
 
     Args:
-        query, key: (B, heads, 2, N, d) float, the query scaled; axis -3 is rgb, depth.
+        query: (B, heads, 2, N, d) float, scaled by the caller; axis -3 is rgb, depth.
+        key: (B, heads, 2, N, d); all tensors have the dtype of ``query``.
         rows: X (B, heads, 2, N, w), or None to omit W X.
         columns: Y (B, heads, 2, N, c), or None to omit W^T Y or to use ``link``.
         link: weights (a, b) that replace ``columns``. X is then [own ; other] of even width
@@ -44,8 +45,8 @@ def tiled_products(
         tile_rows: number of rows of a slab; None to select the number by device.
 
     Returns:
-        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c), or None for an omitted product. All
-        tensors have one dtype; softmax and sums use float32 or float64.
+        W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c), or None for an omitted product. The
+        dtype is that of ``query``; softmax and sums use float32 or float64.
     """
     lead = query.shape[:-2]
     flat = [None if x is None else x.flatten(0, -3) for x in (query, key, rows, columns)]

@@ -27,16 +27,17 @@ class Embedding(NamedTuple):
     """Input of the first block."""
 
     tokens: Tensor  # (B, P + N, C) float, prefix tokens (CLS, registers), then patches
-    rotary: Sequence[Tensor | None]  # rotary position embedding of each block
-    fine_maps: list[Tensor]  # of the stem, (B, C_l, h_l, w_l) each, shallow to deep
+    rotary: Sequence[Tensor | None]  # one rotary embedding or None per block
+    fine_maps: list[Tensor]  # finer maps of a stem, (B, C_l, h_l, w_l) each, shallow to deep
     grid: tuple[int, int]  # numbers (h, w) of patches per column and row; N = h w
 
 
 def embed(body: nn.Module, image: Tensor) -> Embedding:
     """Embed the patches of (B, 3, H, W) float images and add the positions.
 
-    ``body`` is one of ``VITS``, created with ``dynamic_img_size=True``. The images are normalised;
-    H and W are multiples of the patch size.
+    Args:
+        body: one of ``VITS``, created with ``dynamic_img_size=True``.
+        image: normalised RGB. H and W must be multiples of the patch size.
     """
     patches, fine_maps = body.patch_embed, []
     if isinstance(patches.proj, FineStem):
@@ -58,10 +59,13 @@ def embed(body: nn.Module, image: Tensor) -> Embedding:
 
 
 def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Draws) -> Tensor:
-    """Run one block on (B, P + N, C) tokens, with its rotary position embedding or None.
+    """Run one block on (B, P + N, C) tokens.
 
-    ``draws`` are random numbers of the block's two residual branches, for ``drop_path.drop_path``.
-    Blocks other than ``BLOCKS`` draw stochastic depth from torch's generator.
+    Args:
+        block: a block of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw
+            stochastic depth from torch's generator.
+        rotary: rotary position embedding of this block, or None.
+        draws: random numbers of the block's two residual branches, for ``drop_path.drop_path``.
     """
     if type(block) not in BLOCKS:
         return block(tokens) if rotary is None else block(tokens, rope=rotary)

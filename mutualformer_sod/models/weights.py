@@ -41,9 +41,13 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load a state dict of ``unique_state``; InputError without a remedy if it does not fit."""
+    """Load a state dict of ``unique_state``, including shared parameters.
+
+    Raises:
+        InputError: the state dict does not fit the model. Callers add a remedy to the message.
+    """
     expected = unique_state(model)
-    missing, extra = (sorted(set(a) - set(b)) for a, b in ((expected, state), (state, expected)))
+    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
     if missing or extra:
         name, word = (missing[0], "lack") if missing else (extra[0], "have the unknown tensor")
         raise InputError(
@@ -68,8 +72,13 @@ def save_weights(
 ) -> str:
     """Write weights, configuration and training protocol of a model; return the file's SHA-256.
 
-    The protocol has JSON values; ``dtype`` is that of the floating-point tensors in the file. Raise
-    InputError if the file cannot be written.
+    Args:
+        path: a ``.safetensors`` file; an existing file is replaced.
+        protocol: data and options of the model's training, as JSON values.
+        dtype: type of the floating-point tensors in the file.
+
+    Raises:
+        InputError: the file cannot be written, for example because the disk is full.
     """
     state = {
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
@@ -92,7 +101,10 @@ def save_weights(
 
 
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
-    """Read configuration and training protocol of weights; InputError if they are not usable."""
+    """Read the configuration and training protocol of a weights file or of released weights.
+
+    Raise InputError if the file is missing, unreadable or not a weights file of this project.
+    """
     path = find_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -125,9 +137,14 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
 def load_weights(
     path: str | Path, preset: str | None = None
 ) -> tuple[SaliencyDetector, dict[str, Any]]:
-    """Build the detector of a weights file in float32 and eval mode; return it and its protocol.
+    """Build the detector of a weights file and load its weights, in float32 and eval mode.
 
-    ``path`` may be the name of released weights; ``preset`` is that of the weights, or None.
+    Args:
+        path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
+        preset: preset that the weights must have, or None for any preset.
+
+    Returns:
+        The detector and its training protocol.
 
     Raises:
         InputError: the file is unreadable or damaged, the weights have another preset, or the
@@ -163,7 +180,8 @@ def load_weights(
 class UndrawnWeights(TorchFunctionMode):
     """Context in which random initialisation does not change the allocated tensors.
 
-    Random numbers would take half the time of loading a file. Constants are set as usual.
+    The random numbers would take half the time of loading a file. Constants are set as usual. Load
+    every parameter of a network that was built in this context before you use the network.
     """
 
     def __torch_function__(

@@ -53,7 +53,13 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
 
 
 def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -> str:
-    """Describe a finished run: cost, released epoch and the rule of its choice, weights file."""
+    """Describe a finished run, with its cost, the released epoch and the weights file.
+
+    Args:
+        epoch: number of the released epoch.
+        choice: rule that selected the epoch.
+        sha256: checksum of the weights file.
+    """
     epochs = counted(run.config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
     log_file = output / LOG_FILE  # missing if a user deleted the log and resumed the run

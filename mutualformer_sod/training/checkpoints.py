@@ -22,12 +22,16 @@ _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
 
 def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any]) -> Path:
-    """Write a checkpoint ``<kind>-<number>-<checksum>.pt``, flush it to the disk and rename it.
+    """Write a checkpoint under a temporary name, flush the file to the disk and rename the file.
 
     Args:
         folder: folder of the run's checkpoints; created if missing.
-        number: larger than the numbers of earlier checkpoints of the kind "last" or "best".
+        kind: "last" or "best".
+        number: number of the checkpoint, larger than those of earlier checkpoints of the kind.
         state: dictionary of tensors, numbers, strings, None, lists, tuples and dictionaries.
+
+    Returns:
+        Path of the file ``<kind>-<number>-<checksum>.pt``.
 
     Raises:
         InputError: the file cannot be written, for example because the disk is full. Earlier
@@ -56,14 +60,18 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
 
 
 def load_checkpoint(path: Path, remedy: str = _RESTORE) -> dict[str, Any]:
-    """Read a checkpoint to CPU tensors; InputError with ``remedy`` if it is missing or damaged."""
+    """Read a checkpoint to CPU tensors without executing pickled code.
+
+    Raise InputError, whose message ends with ``remedy``, if the file is missing or damaged.
+    """
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:
         raise InputError(f"{path}: no such checkpoint. {remedy}")
     state = load_torch_file(path) if file_sha256(path)[:32] == match[3] else None
     if not isinstance(state, dict):
-        problem = "damaged: its content does not match the checksum in its name"
-        raise InputError(f"{path}: {problem}. {remedy}")
+        raise InputError(
+            f"{path}: damaged: its content does not match the checksum in its name. {remedy}"
+        )
     return state
 
 

@@ -32,9 +32,10 @@ def train_estimator(
     near: Sequence[str] = (),
     amp: str = "off",
 ) -> float | None:
-    """Train the decoder of an estimator with AdamW and one cosine cycle; leave it in eval mode.
+    """Train the decoder of an estimator with AdamW and one cosine cycle.
 
     Args:
+        model: the estimator, which is trained in place and is in eval mode afterwards.
         sets: sets with depth. Sets without depth and all ground truth are not used.
         holdout: ratio of the images that are used only for evaluation.
         near: which values are near, in the format of ``with_encodings``.

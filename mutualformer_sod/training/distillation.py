@@ -8,13 +8,20 @@ from mutualformer_sod.models.weights import content_sha256, load_weights, unique
 
 
 class Teacher:
-    """A trained network in eval mode, from a weights file or released weights, or InputError.
+    """A trained network in eval mode.
 
-    ``ratio`` is the weight of the teacher's map in the ground truth, in [0, 1].
+    The weights never change, so a resumed run gets the same maps.
+
+    Args:
+        path: a ``.safetensors`` file, or the name of released weights.
+        ratio: weight of the teacher's map in the ground truth, in [0, 1].
 
     Attributes:
         sha256: checksum of the teacher's tensors, to detect another teacher in a resumed run.
         second_modality: name of the modality on which the teacher was trained besides colour.
+
+    Raises:
+        InputError: the file is unreadable or damaged.
     """
 
     def __init__(self, path: str, ratio: float, device: torch.device) -> None:
@@ -28,9 +35,14 @@ class Teacher:
     def blend(self, rgb: Tensor, depth: Tensor, has_depth: Tensor, gt: Tensor) -> Tensor:
         """Return (1 - ratio) gt + ratio sigmoid(teacher's logits), (B, 1, H, W) float in [0, 1].
 
-        The BCE with a blend as target is the blend of the BCEs. The teacher's input is the batch
-        (rgb, depth, has_depth as in ``SaliencyDetector.forward``), resized to the next multiple of
-        the teacher's stride.
+        The BCE with a blend as target is the blend of the BCEs. The teacher's input is the training
+        images, resized to the next multiple of the teacher's stride.
+
+        Args:
+            rgb: (B, 3, H, W) float in [0, 1], augmented.
+            depth: (B, 1, H, W) float in [0, 1], near = 1.
+            has_depth: (B,) bool.
+            gt: (B, 1, H, W) float in [0, 1].
         """
         size = tuple(-(-side // self._stride) * self._stride for side in gt.shape[-2:])
         logits = self._model(resize(rgb, size), resize(depth, size), has_depth)

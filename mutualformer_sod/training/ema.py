@@ -17,10 +17,14 @@ class Ema:
     Update n (from 0) computes average <- d average + (1 - d) weight, with
     d = min(decay, (1 + n) / (10 + n)), which soon removes the random initial weights.
     Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
-    tensors are copied. A shared tensor is averaged once. The model must not be a wrapper.
+    tensors are copied. A shared tensor is averaged once.
 
     ``torch.optim.swa_utils.AveragedModel`` is not used, because that class copies the complete
     module, averages integer buffers and has a state with other names than existing checkpoints.
+
+    Args:
+        model: the model itself, not a DistributedDataParallel or compiled wrapper.
+        decay: upper limit of d, in [0, 1).
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

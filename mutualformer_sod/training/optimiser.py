@@ -22,7 +22,10 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     Vectors (biases, normalisation scales) and learned inputs (position embeddings, CLS tokens, the
     "no depth" map, noise) are not decayed. The encoder's rate is r = ``lr * encoder_lr_scale``.
     With ``layer_decay`` d, the rate of layer l of L encoder layers is r d^(L - l) (BEiT, ICLR 2022,
-    A.6); InputError if timm defines no layers. ``peak_lr`` of each group is its peak rate.
+    A.6). ``peak_lr`` of each group is the group's peak rate.
+
+    Raises:
+        InputError (a ValueError): ``layer_decay`` is set, but timm defines no layers.
     """
     scale = config.encoder_lr_scale
     if scale is None:
@@ -38,14 +41,14 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         groups[layer, decayed].append(parameter)
     settings = []
     for layer, decayed in sorted(groups):
-        name, rate = "rest", config.lr
+        group, rate = "rest", config.lr
         if layer != _TOP:
-            name = f"encoder_{layer}"
+            group = f"encoder_{layer}"
             rate = config.lr * scale * (1.0 if decay is None else decay ** (count - layer))
         settings.append(
             {
                 "params": groups[layer, decayed],
-                "name": name if decayed else f"{name}_undecayed",
+                "name": group if decayed else f"{group}_undecayed",
                 "peak_lr": rate,
                 "weight_decay": config.weight_decay if decayed else 0.0,
             }
@@ -62,8 +65,13 @@ def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[
 
     In a plain ViT, layer 0 is the patch embedding with the stem, the position embedding and the
     prefix tokens. Layer i + 1 is block i, and the last layer includes the final normalisation. In a
-    hierarchical model, layer 0 is the stem, and the next layers are the stages. Raise InputError,
-    which names the training ``option``, if timm defines no layers for this backbone.
+    hierarchical model, layer 0 is the stem, and the next layers are the stages.
+
+    Args:
+        option: training option that needs the layers, for the error message.
+
+    Raises:
+        InputError (a ValueError): timm defines no layers for this backbone.
     """
     layers = {}
     for stream in ("rgb_stream", "depth_stream"):
@@ -104,7 +112,8 @@ def schedule(
 ) -> float:
     """Return the ratio of the learning rate at ``step`` (from 0) to the peak learning rate.
 
-    ``LambdaLR`` is not used: a resumed or extended run needs no scheduler state.
+    ``LambdaLR`` is not used. The ratio is a function of the position alone, so a resumed or
+    extended run needs no scheduler state, and existing checkpoints have no scheduler state.
 
     The warm-up is linear, up to 1. Then the ratio decreases from 1 to ``min_ratio`` by one of these
     functions of t, where t is 0 at the end of the warm-up and 1 at ``total_steps``,
@@ -113,7 +122,9 @@ def schedule(
         constant    1 throughout
     or by the schedule of F3Net, which has no warm-up,
         triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|.
-    An unknown ``kind`` raises InputError.
+
+    Raises:
+        InputError (a ValueError): ``kind`` is unknown.
     """
     if kind not in SCHEDULES:
         raise InputError(f"`schedule` {kind}: unknown. Fix: pass one of {', '.join(SCHEDULES)}.")
@@ -140,10 +151,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, ratio: float) -> None:
 def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
     """Stop or resume the training of the encoder; call this function after ``model.train()``.
 
-    The first ``layers`` layers, counted as in ``encoder_layers``, never train. The optimiser does
-    not change parameters without a gradient, not even by weight decay. The BatchNorms of a frozen
-    encoder neither use nor update the statistics of the batch. Raise InputError if the encoder has
-    ``layers`` layers or fewer.
+    The first ``layers`` layers, counted as in ``encoder_layers``, never train. Frozen parameters
+    get no gradient, so the optimiser changes no frozen parameter, not even by weight decay. The
+    BatchNorms of a frozen encoder neither use nor update the statistics of the batch.
+
+    Raises:
+        InputError: the encoder has ``layers`` layers or fewer.
     """
     for parameter in model.encoder.parameters():  # shared parameters once
         parameter.requires_grad_(not frozen)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
+from mutualformer_sod.configs.model import DEPTH, IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
@@ -36,12 +36,16 @@ class Run:
     """A run in progress.
 
     Attributes:
+        model: the network with the training weights.
         network: ``model``, wrapped by torch.compile and DistributedDataParallel if configured;
             training calls ``network``.
-        scaler, ema: fp16 loss scaler, and moving average of the weights or None.
+        optimizer, scaler, ema: optimiser, fp16 loss scaler and moving average of the weights;
+            ``ema`` is None without ``config.ema_decay``.
         epoch, step: number of finished epochs, and of finished updates of the current epoch.
-        sums, images, seconds, grad_norms: losses by name, summed over the images, number of images,
-            time in seconds and sum of the gradient norms of the current epoch.
+        sums: losses of the current epoch by name, summed over the images.
+        images, seconds, grad_norms: number of images, time in seconds and sum of the gradient norms
+            of the current epoch.
+        teacher: the ``Teacher`` of ``config.teacher``, or None.
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: precision "off", "bf16" or "fp16", from ``settle_amp``.
         fingerprint: fingerprint of the data at the start of the run.
@@ -58,7 +62,7 @@ class Run:
         device: torch.device,
         pretrained: str | None,
         amp: str,
-        second_modality: str,
+        second_modality: str = DEPTH,
     ) -> None:
         self.config, self.device = config, device
         torch.manual_seed(config.seed)
@@ -74,9 +78,12 @@ class Run:
         self.optimizer = make_optimizer(self.model, config)
         self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
-        teacher = config.teacher
-        self.teacher = Teacher(teacher, config.teacher_ratio, device) if teacher else None
-        self.amp, self.global_batch, self.fingerprint = amp, global_batch, fingerprint
+        self.teacher = None
+        if config.teacher:
+            self.teacher = Teacher(config.teacher, config.teacher_ratio, device)
+        self.amp = amp
+        self.global_batch = global_batch
+        self.fingerprint = fingerprint
         self.updates_per_epoch = math.ceil(images / global_batch)
         self.image_size = (self.model.config.image_size,) * 2
         self.log_lines = self.checkpoints = 0
@@ -134,8 +141,9 @@ class Run:
     def save(self, output: Path, options: dict[str, Any], new_best: float | None = None) -> None:
         """Write a checkpoint on the first process; every process must call this method.
 
-        The checkpoint contains the ``run_options``. ``new_best`` is the score of the finished epoch
-        if the score is the lowest (best) so far, or None.
+        Args:
+            options: ``run_options`` of the run, stored in the checkpoint.
+            new_best: score of the finished epoch if the score is the lowest (best) so far, or None.
         """
         rng = gather(_rng_states(self.device))
         self.checkpoints += 1
@@ -199,9 +207,14 @@ class Run:
 def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
     """Return "off", "bf16" or "fp16", the same for all processes and resumptions of a run.
 
-    ``asked`` is the ``amp`` of this start. "auto" selects the initial precision of a resumed run,
-    whose checkpoint is ``state``. In a new run whose hosts differ, "auto" selects "off". Raise
-    InputError for fp16 without CUDA, and for a precision other than at the start of the run.
+    Args:
+        asked: ``amp`` of this start. "auto" selects the initial precision of a resumed run. In a
+            new run whose hosts differ, "auto" selects "off".
+        state: the checkpoint to resume from; None for a new run.
+
+    Raises:
+        InputError: the precision is fp16 on a device other than CUDA, or differs from the precision
+            at the start of the run.
     """
     if state is None:
         amps = set(gather(pick_amp(asked, device)))

@@ -121,11 +121,13 @@ def _differing(found: dict[str, Any], options: dict[str, Any]) -> list[str]:
 def open_run(
     output: Path, options: dict[str, Any], start: dict[str, Any], state: dict[str, Any] | None
 ) -> Iterator[None]:
-    """Lock the folder, or raise InputError, and restore the folder's state at the checkpoint.
+    """Lock the folder for this process, and restore the folder's state at the checkpoint.
 
     Write config.json, add this start to starts.json, cut the log to the checkpoint's lines, and
     remove later checkpoints, which are damaged or belong to updates that are repeated. If a
     finished run is extended, rename its weights file to weights-N-epochs.safetensors.
+
+    Raise InputError if another process uses the folder.
     """
     weights, starts_file, log = (output / name for name in (WEIGHTS_FILE, STARTS_FILE, LOG_FILE))
     with OutputFolder(output, CONFIG_FILE, "run").locked():

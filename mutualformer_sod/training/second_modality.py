@@ -14,8 +14,12 @@ _OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by dista
 def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | None) -> Modality:
     """Return the second modality of a training run.
 
-    The maps of the sets determine the modality (``found``). Without maps, the checkpoint ``state``
-    or the weights of ``finetune`` determine it; without these, it is depth.
+    The maps of the sets determine the modality. Without maps, the checkpoint or the weights of
+    ``finetune`` determine the modality; without these, the modality is depth.
+
+    Args:
+        found: modality of the maps of the sets; None if the sets have no maps.
+        state: the checkpoint to resume from; None for a new run.
 
     Raises:
         InputError: an option needs distances, but the maps have no distances; the sets do not have
@@ -31,7 +35,7 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
             f"`modality` {config.modality}: the second modality of this run is {modality.name}."
             f" Fix: pass {modality.name}, rgb or both."
         )
-    if config.modality not in ("both", "rgb") and not (found or config.invent_depth):
+    if config.modality not in ("both", "rgb") and found is None and not config.invent_depth:
         raise InputError(
             f"`modality` {config.modality}: no set has {modality.maps}. Fix: pass sets with "
             f"{modality.maps}, or rgb."
@@ -47,10 +51,14 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
 
 
 def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
-    """Refuse a teacher that was trained on another modality than that of the maps of this run."""
+    """Refuse a teacher that was trained on another modality than that of the maps of this run.
+
+    ``found`` is the modality of the maps of the sets, or None if the sets have no maps.
+    """
     modality = found or (DEPTH if config.invent_depth else None)
-    is_seen = teacher and modality and config.modality != "rgb"
-    if is_seen and teacher.second_modality != modality.name:
+    if teacher is None or modality is None or config.modality == "rgb":
+        return
+    if teacher.second_modality != modality.name:
         raise InputError(
             f"`teacher` {config.teacher}: was trained on {teacher.second_modality} maps, but"
             f" this run has {modality.maps}. Fix: pass a teacher that was trained on these."
@@ -60,5 +68,6 @@ def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality 
 def describe_other_modality(path: str, modality: Modality) -> str:
     """Describe initial weights with another second modality, or return an empty string."""
     stored = read_metadata(path)[0].second_modality
-    text = f"{path}: trained on {stored} maps; from here on the run learns {modality.maps}"
-    return "" if stored == modality.name else text
+    if stored == modality.name:
+        return ""
+    return f"{path}: trained on {stored} maps; from here on the run learns {modality.maps}"

@@ -17,7 +17,10 @@ def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[Sod
 
 
 def training_sets(config: TrainConfig) -> list[SodSet]:
-    """Find the sets of ``train_sets`` or ``protocol``; InputError unless exactly one is set."""
+    """Find the sets of ``train_sets`` or ``protocol``.
+
+    Raise InputError if both options or neither option is set, or a set is not found.
+    """
     if config.protocol is None:
         if not config.train_sets:
             raise InputError("there is no training set. Fix: pass `train_sets` or `protocol`.")
@@ -42,7 +45,8 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
 def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     """Find the sets of ``val_sets``, and rename sets with a training part to ``test/NAME``.
 
-    Raise InputError for training images, and for test sets without ``choose_on_test_set``.
+    Raise InputError if a set is a test set and ``choose_on_test_set`` is not set, or a set contains
+    a training image.
     """
     if not config.val_sets:
         return []
@@ -73,8 +77,12 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return how often an epoch shows each image, by set, from values SET=K.
 
-    ``names`` are those of the training sets; SET may be an alias or the last part of a name. Raise
-    InputError for a value of another form, an unknown set, or a set that occurs twice.
+    Args:
+        items: the values SET=K; SET may be an alias or the last part of a name.
+        names: names of the training sets.
+
+    Raises:
+        InputError: a value has another form, a set does not exist, or a set occurs twice.
     """
     repeats: dict[str, int] = {}
     for item in items:
@@ -94,7 +102,7 @@ def count_overlap(
 ) -> dict[str, int]:
     """Count the training images in each test set below ``data`` and in ``val_sets``.
 
-    Raise InputError for any without ``allow_overlap``.
+    Raise InputError if a test set contains training images, and ``allow_overlap`` is not set.
     """
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]

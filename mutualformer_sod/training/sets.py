@@ -33,15 +33,15 @@ class TrainingData:
     """Datasets of a run, and facts about these datasets for the user and the weights file."""
 
     train: SodDataset  # augmented
-    val: SodDataset | None  # processed as in testing
+    val: SodDataset | None  # processed as in testing; None without validation images
     pool: int  # number of images at the end of ``train`` for replay
     replayed: int  # number of images that each epoch draws from these
     counts: dict[str, int]  # numbers of training and of validation images by set
     val_counts: dict[str, int]
     encodings: dict[str, Encoding]  # of each set
     modality: Modality | None  # of the maps; None if no set has maps
-    sees_depth: bool  # whether the network gets the maps, which ``config.modality`` may hide
-    repeats: dict[str, int]  # times that an epoch uses each image of a set
+    sees_depth: bool  # False if ``config.modality`` hides the maps from the network
+    repeats: dict[str, int]  # times that an epoch uses each image of a set, if above 1
     fingerprint: str  # of all files
     overlap: dict[str, int]  # training images in each test set, if the user allows an overlap
     cache: str  # description of the cache
@@ -59,7 +59,8 @@ class TrainingData:
 
     def describe(self) -> str:
         """Describe the sets in lines with numbers of images and depth polarity."""
-        lines, noun = [], (self.modality or DEPTH).name
+        lines = []
+        noun = (self.modality or DEPTH).name
         for name, count in self.counts.items():
             encoding = self.encodings.get(name)
             maps = f"{noun}: {encoding.describe()}" if encoding else f"no {noun}: RGB only"

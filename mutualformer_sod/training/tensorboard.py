@@ -16,8 +16,12 @@ SAMPLES = 4
 class Board:
     """Write losses, rates and gradient norm of each update, and scores and pictures of each epoch.
 
-    Entries after ``updates``, the number of updates so far, are hidden: the run was interrupted.
-    Raise InputError if TensorBoard is not installed.
+    Args:
+        output: the folder of the run; events are written to the subfolder ``tensorboard``.
+        updates: number of updates so far; later entries of an interrupted run are hidden.
+
+    Raises:
+        InputError: TensorBoard is not installed.
     """
 
     def __init__(self, output: Path, updates: int) -> None:

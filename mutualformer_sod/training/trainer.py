@@ -37,6 +37,7 @@ def train(
 ) -> Path:
     """Train one model, in this process or in all processes that torchrun started.
 
+    The result depends on the configuration, the data and the number of images of an update.
     Interruptions do not change the result. The number of processes changes only rounding.
 
     Args:
@@ -45,7 +46,8 @@ def train(
             "previous" continues from the checkpoint before the last. None starts a new run.
 
     Returns:
-        The folder of the run.
+        The folder of the run, with config.json, starts.json, log.jsonl, checkpoints and, at the
+        end, weights.safetensors.
 
     Raises:
         InputError: the data or options cannot be used, ``resume`` is None but the folder contains
@@ -83,10 +85,20 @@ def _train(
     device = distributed.start_processes(config.device)
     # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
     pretrained = config.pretrained if state is None else None
-    amp, taken = settle_amp(config.amp, device, state), []
+    amp = settle_amp(config.amp, device, state)
+    taken = []
     second = second_modality.settle(config, data.modality, state)
-    facts = data.epoch_images, global_batch, data.fingerprint
-    run = Run(config, overrides, *facts, device, pretrained, amp, second.name)
+    run = Run(
+        config,
+        overrides,
+        data.epoch_images,
+        global_batch,
+        data.fingerprint,
+        device,
+        pretrained,
+        amp,
+        second.name,
+    )
     second_modality.check_teacher(run.teacher, config, data.modality)
     if state is not None:
         run.restore(state, output)
@@ -132,8 +144,8 @@ def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[s
     best = load_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
-    protocol |= {"code": run_folder.describe_code(), "images_per_update": run.global_batch}
-    protocol |= {"amp": run.amp}
+    protocol |= {"code": run_folder.describe_code()}
+    protocol |= {"images_per_update": run.global_batch, "amp": run.amp}
     protocol |= {k: v for k, v in options.items() if k == "extended_from"}
     if config.pretrained == AUTO:
         name = run.model.config.encoder.pretrained

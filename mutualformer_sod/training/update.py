@@ -29,35 +29,49 @@ GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the
 class Update:
     """Result of one update, the same on every process.
 
-    Losses are means over the update's images; names of the fusion's statistics start with
-    ``STATISTICS``.
+    Attributes:
+        losses: losses by name, as means over the update's images. Statistics of the fusion have
+            names that start with ``STATISTICS``.
+        grad_norm: L2 norm of the gradient before clipping.
+        requests: maximum over the processes of each request, as in ``update_weights``.
     """
 
     losses: dict[str, float]
-    grad_norm: float  # L2 norm of the gradient before clipping
-    requests: list[int]  # maximum over the processes of each request, as in ``update_weights``
+    grad_norm: float
+    requests: list[int]
 
 
 def update_weights(
     run: Run,
     parts: Sequence[MicroBatch],
     batches: Iterator[dict[str, Any]],
-    requests: Sequence[int],
+    requests: Sequence[int] = (),
 ) -> Update:
     """Compute the micro-batches of this process and step the optimiser.
 
     The gradient of a micro-batch is weighted by ``MicroBatch.ratio``. The result does not depend on
-    the number of processes or micro-batches. The loader's batches have the order of ``parts``. The
-    requests are a signal number or 0, and whether to save a checkpoint.
+    the number of processes or micro-batches.
+
+    Args:
+        parts: micro-batches of this process.
+        batches: iterator of the loader, in the order of ``parts``.
+        requests: signal number (0 for no signal) and whether to save a checkpoint. All processes
+            get the maximum of each value.
 
     Raises:
         InputError: a loss or gradient is not finite; the message names the images. The weights do
             not change.
     """
     config, per_epoch = run.config, run.updates_per_epoch
-    lengths = config.epochs * per_epoch, round(config.warmup_epochs * per_epoch)
-    shape = config.schedule, config.poly_power, config.min_lr_ratio
-    set_learning_rate(run.optimizer, schedule(run.updates, *lengths, *shape))
+    ratio = schedule(
+        run.updates,
+        config.epochs * per_epoch,
+        round(config.warmup_epochs * per_epoch),
+        config.schedule,
+        poly_power=config.poly_power,
+        min_ratio=config.min_lr_ratio,
+    )
+    set_learning_rate(run.optimizer, ratio)
     run.optimizer.zero_grad(set_to_none=True)
     exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
     sums: dict[str, Tensor] = {}
@@ -119,9 +133,15 @@ def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[s
     def exact(part: DetectorOutput) -> tuple[Tensor, list[Tensor]]:
         return part.logits.float(), [side.float() for side in part.side_logits]
 
-    weights = config.loss, config.ssim_weight, config.boundary_weight
-    streams = {name: exact(stream) for name, stream in output.streams.items()}
-    return detector_losses(*exact(output), output.extra_losses, gt, *weights, streams)
+    return detector_losses(
+        *exact(output),
+        output.extra_losses,
+        gt,
+        config.loss,
+        ssim_weight=config.ssim_weight,
+        boundary_weight=config.boundary_weight,
+        streams={name: exact(stream) for name, stream in output.streams.items()},
+    )
 
 
 def training_size(
@@ -134,8 +154,8 @@ def training_size(
 ) -> tuple[int, int]:
     """Return the size (h, w) in pixels of one update's images, from the seed and the position.
 
-    Sizes are multiples of 16, or of ``stride`` if it does not divide 32; with ``multi_scale``, of
-    twice this number.
+    Sizes are multiples of 16, or of 32 with ``multi_scale``. If ``stride`` does not divide 32,
+    sizes are multiples of ``stride``, or of twice ``stride`` with ``multi_scale``.
     """
     multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:

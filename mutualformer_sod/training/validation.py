@@ -16,11 +16,18 @@ from mutualformer_sod.training.run import Run
 
 @torch.inference_mode()
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
-    """Compute the mean structure loss "loss" and "mae" of `Run.averaged` at training size.
+    """Compute the mean structure loss and the MAE at training size.
 
-    Return None if a process received a request to stop. Each of the n processes computes every n-th
-    image. The result does not depend on n, because sums are in float64 in the order of the images,
-    and a CPU computes the images one by one. Raise InputError if the mean loss is not finite.
+    The model has the weights of `Run.averaged`, which are also released.
+
+    Each of the n processes computes every n-th image. The result does not depend on n, because sums
+    are in float64 in the order of the images, and a CPU computes the images one by one.
+
+    Returns:
+        The means "loss" and "mae", or None if a process received a request to stop.
+
+    Raises:
+        InputError: the mean loss is not finite.
     """
     run.model.eval()
     share_buffers(run.model)

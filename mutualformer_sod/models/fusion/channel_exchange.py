@@ -59,7 +59,7 @@ class ChannelExchangeFusion(Fusion):
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
         """Return the loss ``sparsity`` (weighted mean |gamma|) and the ratio of exchanged channels.
 
-        Both are means over the channels that can be exchanged.
+        Loss and ratio are means over the channels that can be exchanged.
         """
         parts = []
         for rgb_norm, depth_norm in itertools.chain(*self._norms.values()):

@@ -28,10 +28,14 @@ class CrossAttention(nn.Module):
 
     def forward(self, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Update both streams; all tensors are (B, N, C)."""
-        x, y = self.rgb_norm(rgb), self.depth_norm(depth)
-        rgb_heads = self._heads(self.rgb_query(x), 1) + self._heads(self.rgb_key_value(x), 2)
-        depth_heads = self._heads(self.depth_query(y), 1) + self._heads(self.depth_key_value(y), 2)
-        rgb_update, depth_update = self.attend(rgb_heads, depth_heads, x, y)
+        rgb_normed, depth_normed = self.rgb_norm(rgb), self.depth_norm(depth)
+        (rgb_query,) = self._heads(self.rgb_query(rgb_normed), 1)
+        (depth_query,) = self._heads(self.depth_query(depth_normed), 1)
+        rgb_keys = self._heads(self.rgb_key_value(rgb_normed), 2)
+        depth_keys = self._heads(self.depth_key_value(depth_normed), 2)
+        rgb_update, depth_update = self.attend(
+            (rgb_query, *rgb_keys), (depth_query, *depth_keys), rgb_normed, depth_normed
+        )
         rgb = rgb + self.rgb_out(rgb_update.transpose(1, 2).flatten(2))
         return rgb, depth + self.depth_out(depth_update.transpose(1, 2).flatten(2))
 
@@ -40,7 +44,9 @@ class CrossAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Attend from each stream to the other stream, and return (B, heads, N, d) for each stream.
 
-        Query, key and values of a stream are (B, heads, N, d); its normalised tokens are (B, N, C).
+        Args:
+            rgb, depth: query, key and values of the stream, (B, heads, N, d) float each.
+            *normed: normalised tokens (B, N, C) of both streams.
         """
         return (
             F.scaled_dot_product_attention(rgb[0], *depth[1:]),

@@ -61,8 +61,10 @@ class GeminiFusion(Fusion):
 class GeminiBlock(nn.Module):
     """Pixel-wise attention in both directions, which share only phi.
 
-    The width C is a multiple of the 8 heads. With ``noise``, n_K and n_V are learned, initialised
-    from N(0, 1); otherwise they are zero. Without ``phi``, the second key is y (cross-attention).
+    Args:
+        dim: width C of the tokens, a multiple of the 8 heads.
+        noise: learn n_K and n_V, initialised from N(0, 1). If False, n_K and n_V are zero.
+        phi: use the relation discriminator phi. If False, the second key is y (cross-attention).
     """
 
     def __init__(self, dim: int, noise: bool = True, phi: bool = True) -> None:

@@ -52,7 +52,10 @@ class MutualFormerFusion(Fusion):
 
     The first fused stream is f_0 = A([r_1 ; d_1]) with a 1x1 aggregation A. The blocks at the
     attended level l update f_{l-1} to f_l with the modality tokens r_l and d_l. All attended levels
-    have the same token grid. The paper's ablations are switches of ``MutualFormerConfig``.
+    have the same token grid.
+
+    Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
+    Attention", IJCV 2024. The paper's ablations are switches of ``MutualFormerConfig``.
     """
 
     def __init__(self, config: MutualFormerConfig, channels: list[int], strides: list[int]) -> None:

@@ -24,9 +24,11 @@ class Fusion(nn.Module):
     The head "merge" adds the projections of both streams and returns one fused map. The head
     "ensemble" does not merge the streams; it returns a batch of 2B maps, rgb first.
 
+    Args:
+        channels, strides: channel counts and strides of the encoder's features, shallow to deep.
+
     Attributes:
-        channels, strides: channel counts and strides of the maps, level by level. The arguments are
-            those of the encoder's features, shallow to deep.
+        channels, strides: channel counts and strides of the maps, level by level.
         attended: whether the features of each level are attended.
     """
 
@@ -38,7 +40,8 @@ class Fusion(nn.Module):
         self.channels = [config.dim if a else config.fine_width for a in self.attended]
         self.strides = strides
         self.is_ensemble = config.is_ensemble  # so that a compiled graph does not read the property
-        self.fine, self.rgb_proj, self.depth_proj = (nn.ModuleList() for _ in range(3))
+        self.fine = nn.ModuleList()
+        self.rgb_proj, self.depth_proj = nn.ModuleList(), nn.ModuleList()
         for width, attended in zip(channels, self.attended, strict=True):
             if attended:
                 self.rgb_proj.append(nn.Linear(width, config.dim))
@@ -52,8 +55,10 @@ class Fusion(nn.Module):
         """Fuse the features of both streams level by level.
 
         Args:
-            rgb_features, depth_features: (B, C_l, h_l, w_l) float each, shallow to deep.
-            keys: (B,) int64 in training, or None, for a method that draws random numbers.
+            rgb_features: features of the rgb stream, (B, C_l, h_l, w_l) float, shallow to deep.
+            depth_features: features of the depth stream, with the shapes of ``rgb_features``.
+            keys: (B,) int64 in training, keys of the images for a method that draws random numbers;
+                None to draw from torch's generator.
 
         Returns:
             Maps (B, ``channels[l]``, h_l, w_l), or (2B, ...) with the head "ensemble".
@@ -66,7 +71,8 @@ class Fusion(nn.Module):
             (rgb_proj(rgb.flatten(2).transpose(1, 2)), depth_proj(depth.flatten(2).transpose(1, 2)))
             for rgb_proj, depth_proj, (rgb, depth) in projections
         )
-        grid, fused = rgb_features[-1].shape[-2:], self.fuse_levels(streams, keys)
+        grid = rgb_features[-1].shape[-2:]
+        fused = self.fuse_levels(streams, keys)
         return maps + [tokens.transpose(1, 2).unflatten(2, grid) for tokens in fused]
 
     def fuse_levels(
@@ -82,15 +88,23 @@ class Fusion(nn.Module):
         return rgb, depth
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
-        """Return weighted losses and statistics for the log by name, each a mean over the images.
+        """Return the losses and statistics of a batch.
 
-        ``notes`` are those of each block if the method acts inside the encoder; otherwise empty.
+        Args:
+            notes: notes of each block if the method acts inside the encoder; otherwise empty.
+
+        Returns:
+            Weighted losses by name, and statistics by name for the log. Each value is a mean over
+            the images.
         """
         return {}, {}
 
 
 class FineConv(nn.Module):
-    """Mix both modalities, or with ``apart`` each alone, by 1x1 and 3x3 convolutions."""
+    """Reduce each modality by a 1x1 convolution and mix the results by a 3x3 convolution.
+
+    The 3x3 convolution processes the concatenation or, with ``apart``, each modality separately.
+    """
 
     def __init__(self, width: int, out: int, apart: bool) -> None:
         super().__init__()
@@ -108,8 +122,12 @@ class FineConv(nn.Module):
 
 
 def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
-    """Build the fusion method of ``config``; InputError if it does not work with the encoder."""
-    method, shape = config.method, (encoder.channels, encoder.strides)
+    """Build the fusion method of ``config``; a method inside the encoder gets a joint encoder.
+
+    Raise InputError if the method does not work with this encoder.
+    """
+    method = config.method
+    shape = encoder.channels, encoder.strides
     if not method.in_encoder:
         return method.module(config, *shape)
     joint = encoder.run_jointly(config.fusion)
