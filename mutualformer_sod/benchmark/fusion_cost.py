@@ -46,7 +46,8 @@ class Layer:
 def check_fusions(names: list[str]) -> list[str]:
     """Return the named methods without duplicates; "all" names every method.
 
-    Raise InputError if a name is unknown.
+    Raises:
+        InputError: a name is unknown.
     """
     methods = list(fusion_methods())
     if unknown := [name for name in names if name not in (*methods, "all")]:

@@ -50,7 +50,8 @@ class ImageScores:
 def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]) -> ImageScores:
     """Read the scores of each image of finished runs, for the right test depth and ``kinds``.
 
-    Raises InputError if a file is missing or damaged, or two runs have scores of different images.
+    Raises:
+        InputError: a file is missing or damaged, or two runs have scores of different images.
     """
     images: list[tuple[str, str, str]] = []
     columns = []

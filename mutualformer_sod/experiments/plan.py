@@ -44,8 +44,10 @@ _DAMAGED = "{}: damaged. Fix: restore the file, or pass another `output`."
 class Options:
     """Options that affect the scores, and do not change after the start of a comparison.
 
-    Options without a comment are those of ``TrainConfig``. Raises InputError for an illegal value,
-    a missing file, and an option without effect.
+    Options without a comment are those of ``TrainConfig``.
+
+    Raises:
+        InputError: a value is illegal, a file is missing, or an option has no effect.
     """
 
     recipe: str | None = None  # recipe whose training options all runs have; None for the defaults
@@ -182,7 +184,8 @@ def train_config(
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
     """Start a comparison in a folder, or continue the comparison there, also with more variants.
 
-    Raises InputError if the folder has a comparison with other options, inputs or code.
+    Raises:
+        InputError: the folder has a comparison with other options, inputs or code.
     """
     plan = {
         "options": options.to_dict(),
@@ -219,7 +222,8 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
 def read_plan(output: Path) -> dict[str, Any]:
     """Read the options and the number of seeds of each variant of the comparison in a folder.
 
-    Raises InputError if the folder has no comparison, or the file of the comparison is damaged.
+    Raises:
+        InputError: the folder has no comparison, or the file of the comparison is damaged.
     """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:

@@ -37,8 +37,10 @@ _log = logging.getLogger(__name__)
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
     """Replace the precision "auto" by the precision of all runs of the comparison.
 
-    A started comparison has the precision of its start on every device. Raises InputError if the
-    device does not exist, or the plan in the folder is damaged.
+    A started comparison has the precision of its start on every device.
+
+    Raises:
+        InputError: the device does not exist, or the plan in the folder is damaged.
     """
     if options.amp != "auto":
         return options
@@ -119,7 +121,10 @@ def score_maps(
     """Score the maps of a run by group, with remarks; write the scores of each image.
 
     ``sources`` is the record of the test sets, see `prepare_data`; ``kind`` is `plan.RIGHT` or one
-    of `plan.DEPTHS`. Raises InputError for a missing or unreadable map.
+    of `plan.DEPTHS`.
+
+    Raises:
+        InputError: a map is missing or unreadable.
     """
     name = run.variant.name
     evaluators: dict[str, Evaluator] = {}

@@ -225,7 +225,10 @@ def figure_rows(
 ) -> tuple[list[list], list[str]]:
     """Return the pictures of each image, and the titles of the columns, for `paper_figure`.
 
-    Columns without a picture are left out. Unreadable files raise InputError.
+    Columns without a picture are left out.
+
+    Raises:
+        InputError: a file is unreadable.
     """
     nouns = {image.sample.modality.name for image in images if image.encoding} or {"depth"}
     titles = ["RGB", " / ".join(sorted(nouns)), "GT", *methods]

@@ -28,8 +28,10 @@ class CutoutStyle:
     """Style of cut-outs.
 
     The background is None (transparent), "white", "black", "grey", "#rrggbb", "blur" (the picture
-    itself, blurred) or the path of a background picture. Raises InputError if the background is
-    neither a colour nor a readable picture.
+    itself, blurred) or the path of a background picture.
+
+    Raises:
+        InputError: the background is neither a colour nor a readable picture.
     """
 
     background: str | None = None

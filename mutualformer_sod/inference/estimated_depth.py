@@ -42,7 +42,8 @@ def estimate(
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Load a file of ``tools/estimate_depth.py train`` as a function for `Predictor.estimator`.
 
-    Raises InputError if the file is unusable, or the weights of its ViT are not available.
+    Raises:
+        InputError: the file is unusable, or the weights of its ViT are not available.
     """
     model = load_estimator(path)
     return lambda rgb: estimate(model, [rgb], [rgb.shape[:2]])[0]

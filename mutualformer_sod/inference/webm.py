@@ -121,7 +121,9 @@ def open_webm(path: Path, pixel_aspect: float = 1.0) -> Iterator[WebmWriter]:
     """Yield a writer of a WebM file that appears at ``path`` when the block succeeds.
 
     An existing file is replaced. ``pixel_aspect`` is the width of a pixel divided by its height.
-    Raises OSError if the file cannot be written.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     with replacing(path) as temporary, temporary.open("wb") as file:
         writer = WebmWriter(file, pixel_aspect)

@@ -83,7 +83,8 @@ def _ratio_loaded(model: nn.Module, weights: dict[str, Tensor]) -> float:
 def read_backbone_weights(path: Path) -> dict[str, Tensor]:
     """Read the state dict of a ``.safetensors`` file or a ``torch.save`` file of plain tensors.
 
-    Raise InputError if the file is missing, unreadable or not a state dict.
+    Raises:
+        InputError: the file is missing, unreadable or not a state dict.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Fix: pass a file of pretrained weights")

@@ -93,7 +93,8 @@ def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
     The file is a plain state dict of ``torch.save`` with timm's order of tensors but other names.
     ``name`` is the name of the timm model.
 
-    Raise InputError if the file is not a state dict with the model's number of tensors.
+    Raises:
+        InputError: the file is not a state dict with the model's number of tensors.
     """
     state, names = load_torch_file(path), timm_skeleton(name).state_dict()
     if not isinstance(state, dict) or len(state) != len(names):

@@ -24,7 +24,8 @@ _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device of ``--device`` auto, cpu, cuda, cuda:N or mps; auto prefers CUDA.
 
-    Raise InputError for an unknown name, and for a device that torch does not find.
+    Raises:
+        InputError: the name is unknown, or torch does not find the device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

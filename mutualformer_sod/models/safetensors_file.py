@@ -14,7 +14,8 @@ def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping
     The safetensors library writes metadata in an order that differs between processes. Two
     identical runs would then write files with different checksums.
 
-    Raise OSError if the file cannot be written.
+    Raises:
+        OSError: the file cannot be written.
     """
     data = save(dict(state), dict(metadata))
     end = 8 + int.from_bytes(data[:8], "little")

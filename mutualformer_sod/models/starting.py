@@ -24,7 +24,8 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
 
     Position embeddings are resampled if the image size differs.
 
-    Raise InputError if the file is unreadable or damaged, or the tensors do not fit the model.
+    Raises:
+        InputError: the file is unreadable or damaged, or the tensors do not fit the model.
     """
     source, _ = weights.load_weights(path)
     state = _at_grid_of(weights.unique_state(source), weights.unique_state(model))

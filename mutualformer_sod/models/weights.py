@@ -103,7 +103,8 @@ def save_weights(
 def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
     """Read the configuration and training protocol of a weights file or of released weights.
 
-    Raise InputError if the file is missing, unreadable or not a weights file of this project.
+    Raises:
+        InputError: the file is missing, unreadable or not a weights file of this project.
     """
     path = find_weights(path)
     try:

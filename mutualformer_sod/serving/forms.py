@@ -105,7 +105,8 @@ def save(
 ) -> dict[str, Path]:
     """Write uploaded files to a folder as FIELD.SUFFIX; return field -> path.
 
-    Raises TooLarge for a file with more than ``most_bytes``.
+    Raises:
+        TooLarge: a file has more than ``most_bytes``.
     """
     paths = {}
     for field, upload in uploads.items():

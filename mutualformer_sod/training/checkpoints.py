@@ -62,7 +62,8 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
 def load_checkpoint(path: Path, remedy: str = _RESTORE) -> dict[str, Any]:
     """Read a checkpoint to CPU tensors without executing pickled code.
 
-    Raise InputError, whose message ends with ``remedy``, if the file is missing or damaged.
+    Raises:
+        InputError: the file is missing or damaged; the message ends with ``remedy``.
     """
     match = _NAME.fullmatch(path.name)
     if not path.is_file() or match is None:

@@ -127,7 +127,8 @@ def open_run(
     remove later checkpoints, which are damaged or belong to updates that are repeated. If a
     finished run is extended, rename its weights file to weights-N-epochs.safetensors.
 
-    Raise InputError if another process uses the folder.
+    Raises:
+        InputError: another process uses the folder.
     """
     weights, starts_file, log = (output / name for name in (WEIGHTS_FILE, STARTS_FILE, LOG_FILE))
     with OutputFolder(output, CONFIG_FILE, "run").locked():

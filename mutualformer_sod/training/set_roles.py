@@ -19,7 +19,8 @@ def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[Sod
 def training_sets(config: TrainConfig) -> list[SodSet]:
     """Find the sets of ``train_sets`` or ``protocol``.
 
-    Raise InputError if both options or neither option is set, or a set is not found.
+    Raises:
+        InputError: both options or neither option is set, or a set is not found.
     """
     if config.protocol is None:
         if not config.train_sets:
@@ -45,8 +46,9 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
 def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
     """Find the sets of ``val_sets``, and rename sets with a training part to ``test/NAME``.
 
-    Raise InputError if a set is a test set and ``choose_on_test_set`` is not set, or a set contains
-    a training image.
+    Raises:
+        InputError: a set is a test set and ``choose_on_test_set`` is not set, or a set contains a
+            training image.
     """
     if not config.val_sets:
         return []
@@ -102,7 +104,8 @@ def count_overlap(
 ) -> dict[str, int]:
     """Count the training images in each test set below ``data`` and in ``val_sets``.
 
-    Raise InputError if a test set contains training images, and ``allow_overlap`` is not set.
+    Raises:
+        InputError: a test set contains training images, and ``allow_overlap`` is not set.
     """
     own = {sod_set.root for sod_set in train_sets}
     sets = [*val_sets, *discover_benchmarks(config.data, own)]

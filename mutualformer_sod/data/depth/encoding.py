@@ -104,6 +104,9 @@ def scale_to_unit(
         rule: selects the values that become 0 and 1. "minmax": minimum and maximum of the map;
             "percentile": its 1st and 99th percentile. Another rule raises InputError.
         invert: whether the largest value becomes 0 and the smallest 1.
+
+    Raises:
+        InputError: the rule is unknown.
     """
     if rule not in DEPTH_RULES:
         known = ", ".join(DEPTH_RULES)

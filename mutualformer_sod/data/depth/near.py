@@ -17,6 +17,9 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     Returns:
         The value ("auto", "white", "black" or "disparity") for sets that are not named, the values
         of the named sets, and whether a weak decision is refused ("strict").
+
+    Raises:
+        InputError: a value is unknown, or two values contradict each other.
     """
     defaults: set[str] = set()
     by_set: dict[str, str] = {}

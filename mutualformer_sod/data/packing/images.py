@@ -23,6 +23,9 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 
     ``path`` is the path of the set in the pack. Folders keep their names, which may name the split.
     ``side`` and ``quality`` are those of `pack.PackOptions`.
+
+    Raises:
+        InputError: an error of `read_sample`.
     """
     rgb, depth, gt = parts = read_sample(sample)
     scale = min(1.0, side / max(rgb.shape[:2]))

@@ -124,7 +124,8 @@ class FineConv(nn.Module):
 def build_fusion(config: FusionConfig, encoder: TwoStreamEncoder) -> Fusion:
     """Build the fusion method of ``config``; a method inside the encoder gets a joint encoder.
 
-    Raise InputError if the method does not work with this encoder.
+    Raises:
+        InputError: the method does not work with this encoder.
     """
     method = config.method
     shape = encoder.channels, encoder.strides
