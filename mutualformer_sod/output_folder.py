@@ -60,7 +60,7 @@ class OutputFolder:
         write_json(self.record_file, record)
 
     def claim(self, settings: dict[str, Any]) -> None:
-        """Write the settings to the record; InputError if the folder has other settings."""
+        """Write the settings to the record; raise InputError if the folder has other settings."""
         self.refuse_foreign()
         if self.is_begun and (different := changed(self.read() or {}, settings)):
             raise InputError(
@@ -71,7 +71,11 @@ class OutputFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Context that creates and locks the folder; InputError if another process has the lock."""
+        """Context that creates and locks the folder.
+
+        Raises:
+            InputError: another process has the lock.
+        """
         from filelock import FileLock, Timeout  # here: few commands lock a folder
 
         self.path.mkdir(parents=True, exist_ok=True)

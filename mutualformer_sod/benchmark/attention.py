@@ -78,7 +78,7 @@ def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[st
         clock: one of `timing.CLOCKS`.
         seconds: a contestant that has run for this many seconds is not run again.
     """
-    # Time is measured before memory. Otherwise page faults slow only the first contestant.
+    # Time is measured before memory: otherwise page faults slow only the first contestant.
     times = in_child(time_contestants, case, rounds, clock, seconds) or {}
     cells = []
     for name in CONTESTANTS:

@@ -58,7 +58,11 @@ def check_fusions(names: list[str]) -> list[str]:
 
 
 def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of a network with a shared encoder; InputError for illegal options."""
+    """Return the options of a network with a shared encoder.
+
+    Raises:
+        InputError: an option is illegal.
+    """
     overrides = combine({"share": True} | fields, {"fusion": fusion})
     if not make_config(preset, **overrides).encoder.share:
         raise InputError(

@@ -211,7 +211,7 @@ def print_parts(results: list[dict[str, Any]]) -> None:
 
 
 def describe_machine(device: str) -> tuple[dict[str, Any], str]:
-    """Return processor, device and versions: a dictionary for a file, a text for the screen."""
+    """Return processor, device and versions, as a dictionary and as one printable line."""
     import torch
 
     machine = {

@@ -77,7 +77,7 @@ def main() -> None:
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
     """Generate a map, whose background has texture of up to ``noise`` levels, and a ground truth.
 
-    Both are (height, width) uint8.
+    Both arrays are (height, width) uint8.
     """
     rng = np.random.default_rng(seed)
     gt = np.zeros((height, width), np.uint8)

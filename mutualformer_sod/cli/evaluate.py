@@ -206,7 +206,7 @@ def check_significance(
 
 
 def prepare_output(output: Path, maps: Path) -> None:
-    """Create the output folder; InputError if files cannot be written to this folder."""
+    """Create the output folder; raise InputError if files cannot be written to this folder."""
     if maps.resolve() in (output.resolve(), output.resolve().parent):
         raise InputError(
             f"--output {output}: the next run would read this folder as a method of --maps {maps}. "

@@ -21,7 +21,9 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--overwrite")
     cli.add_flags(parser, "--output", metavar="FILE", help="a .png file")
-    cli.add_flags(parser, "--limit", help="images of a set (default: 6, or all with --stems)")
+    cli.add_flags(
+        parser, "--limit", help="the first N images of each set (default: 6, or all with --stems)"
+    )
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
     args = parser.parse_args()
     if args.output.suffix.lower() != ".png":

@@ -30,7 +30,7 @@ from mutualformer_sod.report.curves import check_matplotlib
 from mutualformer_sod.workers import usable_cores, worker_pool
 
 EPILOG = """\
-Maps are found as in evaluate.py. OUTPUT/index.html opens in any browser without a network. Its
+Maps are found as in evaluate.py. OUTPUT/index.html opens in any browser without a network. The
 pictures are in OUTPUT/thumbs and OUTPUT/full. An interrupted run continues. --figure, --worst,
 --best or --disagreement also draw OUTPUT/figure.pdf and figure.png with a row for each image. Worst
 and best are ranked by the S-measure, averaged over the methods. If a file is unreadable, the page
@@ -46,7 +46,11 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", help="folder for the page")
     add = parser.add_argument
     add("--scores", type=Path, metavar="DIR", help="read the scores from the output of evaluate.py")
-    add("--no-normalize", action="store_true", help="score maps as v/255, as in evaluate.py")
+    add(
+        "--no-normalize",
+        action="store_true",
+        help="read maps as v/255, like --no-normalize of evaluate.py",
+    )
     add("--title", default="Saliency maps", metavar="TEXT", help="title of the page")
     add(
         "--zoom-side",

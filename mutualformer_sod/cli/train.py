@@ -111,7 +111,7 @@ def main() -> None:
     from mutualformer_sod.training.trainer import train  # late: the import takes seconds
 
     train(config, overrides, resume)
-    if is_first_process():  # the others end before the weights are written
+    if is_first_process():  # the other processes end before the weights are written
         suggest_next(config)
 
 

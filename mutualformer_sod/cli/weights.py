@@ -45,7 +45,7 @@ def main() -> None:
         sha256 = records.get(name, {}).get("sha256")
         if sha256 and file_sha256(path) != sha256:
             raise InputError(
-                f"{path}: its SHA-256 differs from {RECORD.name}. Fix: copy the file again"
+                f"{path}: its SHA-256 is not the value in {RECORD.name}. Fix: copy the file again"
             )
         load_weights(path)
         tqdm.write(f"{path}: intact{', as released' if sha256 else ''}")

@@ -143,7 +143,7 @@ def fusion_methods() -> dict[str, Method]:
 
 
 def find_fusion(name: str) -> Method:
-    """Return the registry entry of a method; InputError for an unknown name."""
+    """Return the registry entry of a method; raise InputError for an unknown name."""
     check(isinstance(name, str), "fusion", name, "a word")
     methods = fusion_methods()
     check(name in methods, "fusion", name, f"one of {', '.join(methods)}")
@@ -156,7 +156,11 @@ def fusion_options() -> set[str]:
 
 
 def make_fusion_config(fusion: str = DEFAULT_FUSION, **options: Any) -> FusionConfig:
-    """Build the configuration of a method; InputError for an illegal name, option or value."""
+    """Build the configuration of a method.
+
+    Raises:
+        InputError: a name, option or value is illegal.
+    """
     method = find_fusion(fusion)
     for name in options:
         if name not in method.switches:

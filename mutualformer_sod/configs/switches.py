@@ -120,7 +120,7 @@ def switch(
 
 @dataclass(frozen=True)
 class Switches:
-    """Base of dataclasses that check their fields; InputError for an illegal type or value."""
+    """Base of dataclasses that raise InputError if a field has an illegal type or value."""
 
     def __post_init__(self) -> None:
         check_fields(self)

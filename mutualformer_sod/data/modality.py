@@ -75,7 +75,7 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality) -> Modality:
-    """Register a modality of this or another package, so that its folder names are recognised.
+    """Register a modality of this or another package, so that the folder names are recognised.
 
     Raises:
         ValueError: the name or a folder name of the modality is registered already.

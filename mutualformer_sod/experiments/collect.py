@@ -19,7 +19,7 @@ _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # training.run_folder impo
 
 
 def collect(output: Path) -> FusionTable:
-    """Collect all finished runs; InputError if no run is finished or a file is damaged."""
+    """Collect all finished runs; raise InputError if no run is finished or a file is damaged."""
     record = plan.read_plan(output)
     options, seeds = record["options"], record["seeds"]
     variants = parse_variants(list(seeds))
@@ -55,9 +55,12 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
 
 
 def read_image_scores(path: Path) -> FusionTable:
-    """Read the table of a file of `write_image_scores`; InputError if the file is damaged.
+    """Read the table of a file of `write_image_scores`.
 
     The table has no metrics that are the maximum of a curve.
+
+    Raises:
+        InputError: the file is damaged.
     """
     images, record = read_scores(path)
     try:
@@ -74,7 +77,7 @@ def read_image_scores(path: Path) -> FusionTable:
 
 
 def read_trial(run: plan.Run) -> Trial:
-    """Read the results of a finished run; InputError if a file of the run is damaged."""
+    """Read the results of a finished run; raise InputError if a file of the run is damaged."""
     try:
         results = Results.read(run.folder / plan.SCORES_FILE)
         log = _read_log(run.folder)

@@ -244,7 +244,11 @@ def _split(folder: Path, options: Options) -> None:
 
 
 def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
-    """Return the names of the sets that match a user's name; InputError if no set matches."""
+    """Return the names of the sets that match a user's name.
+
+    Raises:
+        InputError: no set matches.
+    """
     names = [item.name for item in sets]
     found = matching_names(asked, names)
     if not found:

@@ -131,7 +131,11 @@ def _check_complete(
 
 
 def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
-    """Read a file of `write_scores`; InputError if it is missing, damaged or incomplete."""
+    """Read a file of `write_scores`.
+
+    Raises:
+        InputError: the file is missing, damaged or incomplete.
+    """
     try:
         head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")
         record = json.loads(head.removeprefix("# "))

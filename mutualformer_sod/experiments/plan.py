@@ -240,7 +240,11 @@ def read_plan(output: Path) -> dict[str, Any]:
 
 
 def read_data(output: Path) -> dict[str, Any] | None:
-    """Read the record of ``data.prepare_data``; None if it is missing, InputError if damaged."""
+    """Read the record of ``data.prepare_data``; return None if there is no record.
+
+    Raises:
+        InputError: the record is damaged.
+    """
     folder = OutputFolder(output, DATA_FILE, "comparison")
     if not folder.is_begun:
         return None
@@ -261,7 +265,11 @@ def _as_typed(value: Any) -> str:
 
 @contextlib.contextmanager
 def alone_in(output: Path) -> Iterator[None]:
-    """Context that locks a folder; InputError if the folder has other content or is in use."""
+    """Context that locks a folder.
+
+    Raises:
+        InputError: the folder has other content or is in use.
+    """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     folder.refuse_foreign()
     with folder.locked():

@@ -157,10 +157,10 @@ def _reading(table: FusionTable) -> list[str]:
     low, high = (((most - 1) / chi2.ppf(p, most - 1)) ** 0.5 for p in (0.975, 0.025))
     seeds = str(most) if fewest == most else f"{fewest} to {most}"
     return [
-        f"± is the standard deviation (n − 1) over {seeds} seeds. It is a rough estimate: for "
-        f"{most} scores the true deviation is between {low:.2f} and {high:.1f} times this value "
-        "(95 %). It measures the variation over seeds, not over test images, which are the same "
-        "for all."
+        f"± is the standard deviation (n − 1) over {seeds} seeds. This deviation is a rough "
+        f"estimate: for {most} scores the true deviation is between {low:.2f} and {high:.1f} times "
+        "this value (95 %). The deviation measures the variation over seeds, not over test images, "
+        "which are the same for all."
     ]
 
 

@@ -55,7 +55,11 @@ def resolve_amp(output: Path, options: Options, device: str) -> Options:
 
 
 def check_networks(variants: Sequence[Variant], options: Options) -> None:
-    """Build the network of every variant before any run; InputError names an illegal variant."""
+    """Build the network of every variant before any run.
+
+    Raises:
+        InputError: a variant is illegal; the message names the variant.
+    """
     for number, variant in enumerate(variants):
         overrides = variant.overrides(options.fields)
         if options.size is not None:

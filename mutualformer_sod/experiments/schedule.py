@@ -108,7 +108,7 @@ def do_runs(
     print for a finished run and its seconds.
 
     Raises:
-        Stopped, KeyboardInterrupt: the runs in progress were saved.
+        Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C arrived; the runs in progress were saved.
     """
     failed: dict[str, str] = {}
     todo = [run for run in runs if not run.finished]
@@ -142,7 +142,7 @@ def do_runs(
 
 
 def _source(run: Run) -> str | None:
-    """Return the name of the earlier run that determines a ratio of this run, or None."""
+    """Return the name of the earlier run that determines the exchange ratio, or None."""
     return run.variant.matches and f"{run.variant.matches} seed {run.seed}"
 
 

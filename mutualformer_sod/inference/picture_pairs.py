@@ -130,7 +130,7 @@ def _depths_for(
 
 
 def _paired(pictures: Collection[str], files: list[Path], modality: Modality) -> dict[str, Path]:
-    """Return stem of a picture -> file; InputError if two files belong to one picture."""
+    """Return stem of a picture -> file; raise InputError if two files belong to one picture."""
     by_bare = defaultdict(list)
     for stem in pictures:
         by_bare[bare_stem(stem)].append(stem)

@@ -33,7 +33,7 @@ class Predictor:
         >>> saliency = predictor.predict(rgb, depth, near="black")  # depth in millimetres
 
     Args:
-        model: the detector. It is put into eval mode on ``device``. On a CPU its memory layout is
+        model: the detector, put into eval mode on ``device``. On a CPU its memory layout is
             optimised (`models.device`); names, shapes and values of the weights stay the same.
         size: input size of the network in pixels per side, 32 or more; None for the size that the
             model was built for.

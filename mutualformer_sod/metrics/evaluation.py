@@ -150,8 +150,8 @@ def evaluate(
     for item in sets:
         if needs_rgb() and not item.files.keys() <= item.rgb.keys():
             raise InputError(
-                f"`gt` {item.name}: colour images are missing for {name_list(needs_rgb())}. "
-                "Fix: add the folder RGB, or leave the column out."
+                f"`gt` {item.name}: colour images are missing for the metrics "
+                f"{name_list(needs_rgb())}. Fix: add the folder RGB, or omit these metrics."
             )
     results = Results(scoring_protocol(mutualformer_sod.__version__, normalize))
     cells: list[Cell] = []

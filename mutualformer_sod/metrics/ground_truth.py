@@ -145,9 +145,9 @@ class GroundTruth:
     def nearest_foreground(self) -> tuple[np.ndarray, np.ndarray]:
         """Background pixels near the foreground, and the foreground pixel nearest to each.
 
-        Both are (M,) int64 arrays of flat indices into the `window`. The first has every background
-        pixel in the 7 x 7 neighbourhood of a foreground pixel. The second has the nearest
-        foreground pixel, with the smallest column, then row, among equidistant pixels.
+        Both arrays are (M,) int64, flat indices into the `window`. The first array has every
+        background pixel in the 7 x 7 neighbourhood of a foreground pixel. The second array has the
+        nearest foreground pixel, with the smallest column, then row, among equidistant pixels.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside

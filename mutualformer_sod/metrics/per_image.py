@@ -68,7 +68,7 @@ class CommonScores:
         return len(next(iter(self.scores.values())))
 
     def of(self, methods: Sequence[str]) -> CommonScores:
-        """Return the scores of some of the methods, on the same images."""
+        """Return the scores of the named methods on the same images."""
         chosen = [self.methods.index(name) for name in methods]
         scores = {name: values[:, chosen] for name, values in self.scores.items()}
         return CommonScores(tuple(methods), self.total, scores)

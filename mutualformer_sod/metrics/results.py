@@ -67,7 +67,7 @@ class Results:
         marks: method -> set -> footnotes of the row, with or without scores.
         notes: lines below the table.
         curves: set -> method -> curve -> (256,) float64, mean over the images at the thresholds
-            255..0. They are not part of scores.json.
+            255..0; not part of scores.json.
         incomplete: METHOD/SET with missing or unreadable maps; not part of scores.json.
     """
 
@@ -178,8 +178,8 @@ class Results:
                 known = self.scores.get(method, {}).get(set_name, {})
                 if known and scores and known != scores:
                     raise InputError(
-                        f"{source}: the scores of {method} on {set_name} differ. Fix: omit one "
-                        "file, or rename the method."
+                        f"{source}: the scores of {method} on {set_name} differ from those of "
+                        "another file. Fix: omit one file, or rename the method."
                     )
                 if not known:
                     self.add(method, set_name, scores, marks)

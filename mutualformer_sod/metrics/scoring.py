@@ -60,7 +60,7 @@ class Cell:
 
     Attributes:
         expected: number of images.
-        with_foreground: scores of the images with foreground; None if no image lacks foreground.
+        with_foreground: scores of the images with foreground; None if every image has foreground.
         unreadable: error messages of unreadable maps.
         resized: maps whose size differs from the ground truth.
         square: resized maps that are square.

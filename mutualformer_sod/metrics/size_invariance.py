@@ -51,7 +51,7 @@ def si_mae(pair: MapPair) -> float:
     """Return the size-invariant MAE in [0, 1]; smaller is better.
 
     The score is a weighted mean. The MAE in the box of each object has the weight 1, and the MAE
-    outside of all boxes has the weight (area outside) / (area of all boxes). If no pixel is
+    outside all boxes has the weight (area outside) / (area of all boxes). If no pixel is
     outside, this weight is 0; the reference divides by zero.
     """
     values, parts = pair.histogram.values, _parts(pair)
@@ -86,7 +86,7 @@ def adaptive_si(pair: MapPair, rate: Rate) -> float:
 
 
 def _threshold(pair: MapPair, box: Window, counts: np.ndarray) -> float:
-    """Return min(2 mean p, 1) of the map with p = 0 outside of the box."""
+    """Return min(2 mean p, 1) of the map with p = 0 outside the box."""
     values = pair.histogram.values
 
     def alone() -> np.ndarray:

@@ -39,7 +39,7 @@ class SuspiciousImages:
     def inverse_is_better(self) -> bool:
         """Whether the maps in `inverted` have a far higher max F as 1 - map.
 
-        Otherwise the maps are only poor: map and 1 - map have the F of an all-foreground map.
+        If not, the maps are only poor: map and 1 - map have the F of an all-foreground map.
         """
         own, inverse = self.inverted_f.max(axis=1)
         return bool(inverse - own > _GAIN * len(self.inverted))

@@ -120,11 +120,14 @@ def cross_diffusion(
 def _diffuse(
     products: Products, values: Tensor, diffusion: Diffusion, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence for both sides: values (..., 2, N, d) -> (W V, S V of the partner).
+    """Run the recurrence for both modalities, with the values V (..., 2, N, d).
 
-    ``power`` is R^k V for each modality's own V and equals u_k of the other side. ``joints`` are
-    the products A u_k of each side. The released form needs 2 t - 1 passes over W, the paper's form
-    needs 2 t, and ``initial="affinity"`` adds one pass.
+    ``power`` is R^k V for each modality's own V and equals u_k of the other modality. ``joints``
+    are the products A u_k of each modality. The released form needs 2 t - 1 passes over W, the
+    paper's form needs 2 t, and ``initial="affinity"`` adds one pass.
+
+    Returns:
+        W V, and S V with the V of the other modality, each (..., 2, N, d).
     """
     scale = 1.0 if diffusion.affinity == "sum" else 0.5
     released = diffusion.form == "released"
@@ -164,7 +167,7 @@ def _diffuse(
 
 
 def _own_and_joint(rows: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Return W u and the partner's A u from ``rows`` = W [u ; u of the partner]."""
+    """Return W u and the other modality's A u from ``rows`` = W [u ; u of the other modality]."""
     own, other = rows.chunk(2, dim=-1)
     joint = other + _partner(own)
     return own, joint if scale == 1 else scale * joint

@@ -179,7 +179,7 @@ class SaliencyDetector(nn.Module, HubModel):
 
         Returns:
             The normalised maps, (D, 3, H, W) float. The real maps come first. The learned map
-            "no depth" follows if an image has no depth. The index of each image's map is (B,)
+            "no depth" comes last, if any image has no depth. The index of each image's map is (B,)
             int64, or None if image i has map i. A compiled or exported graph in eval mode has one
             map per image if ``depth`` is present, because shapes must not depend on values.
         """

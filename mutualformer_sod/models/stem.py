@@ -37,7 +37,7 @@ class FineStem(nn.Module):
 class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    The network's maps at strides 4 and 8 are features of the encoder. Its maps at strides 16 and 32
+    The network's maps at strides 4 and 8 are features of the encoder. The maps at strides 16 and 32
     are projected, the map at stride 32 is upsampled, and their sum gives the tokens.
 
     The BatchNorms use the statistics of the pretraining, so that the features of an image do not

@@ -125,7 +125,7 @@ def _qkv(attention: nn.Module, normed: Tensor) -> Tensor:
 
 
 def _rotate(attention: nn.Module, part: Tensor, rotary: Tensor) -> Tensor:
-    """Apply rotary positions to the patches of queries or keys (B, heads, P + N, d)."""
+    """Apply rotary position embedding to the patches of queries or keys (B, heads, P + N, d)."""
     prefix = attention.num_prefix_tokens
     half = {"half": True} if getattr(attention, "rotate_half", False) else {}
     patches = apply_rot_embed_cat(part[:, :, prefix:], rotary, **half)

@@ -45,10 +45,11 @@ def refusal(
 
 
 def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
-    """Return whether a name or address belongs to the server: loopback, ``host`` or ``others``.
+    """Return whether a name or address belongs to the server.
 
-    If ``host`` is 0.0.0.0 or ::, the names of this machine and all IP addresses belong to the
-    server, too: only names can be redirected.
+    The server has the loopback addresses, ``host`` and ``others``. If ``host`` is 0.0.0.0 or ::,
+    the names of this machine and all IP addresses belong to the server, too: only names can be
+    redirected.
     """
     if not name:
         return False

@@ -20,7 +20,7 @@ class Ema:
     tensors are copied. A shared tensor is averaged once.
 
     ``torch.optim.swa_utils.AveragedModel`` is not used, because that class copies the complete
-    module, averages integer buffers and has a state with other names than existing checkpoints.
+    module, averages integer buffers and uses other state names than existing checkpoints.
 
     Args:
         model: the model itself, not a DistributedDataParallel or compiled wrapper.

@@ -182,8 +182,8 @@ class Run:
             )
         if self.teacher and state.get("teacher") != self.teacher.sha256:
             raise InputError(
-                f"`teacher` {self.config.teacher}: these weights are not those of the start of the "
-                f"run {output}. Fix: restore the file, or pass another `output`."
+                f"`teacher` {self.config.teacher}: the weights changed since the run {output} was "
+                "started. Fix: restore the file, or pass another `output`."
             )
         try:
             load_unique_state(self.model, state["model"])

@@ -38,7 +38,7 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
     if config.modality not in ("both", "rgb") and found is None and not config.invent_depth:
         raise InputError(
             f"`modality` {config.modality}: no set has {modality.maps}. Fix: pass sets with "
-            f"{modality.maps}, or rgb."
+            f"{modality.maps}, or `modality` rgb."
         )
     given = [name for name in _OF_DISTANCES if getattr(config, name)]
     if given and not modality.has_polarity and config.modality != "rgb":
@@ -61,7 +61,7 @@ def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality 
     if teacher.second_modality != modality.name:
         raise InputError(
             f"`teacher` {config.teacher}: was trained on {teacher.second_modality} maps, but"
-            f" this run has {modality.maps}. Fix: pass a teacher that was trained on these."
+            f" this run has {modality.maps}. Fix: pass a teacher of the same modality."
         )
 
 

@@ -181,7 +181,11 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
-    """Return the folder of estimated depth; InputError if it has no map for any set."""
+    """Return the folder of estimated depth.
+
+    Raises:
+        InputError: the folder has no map for any set.
+    """
     folder = None if config.estimated_depth is None else Path(config.estimated_depth)
     if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):
         raise InputError(

@@ -1,6 +1,6 @@
 """Check data sets: report their content and their problems.
 
-Damaged files are not refused: each error of a reader of this package becomes a finding.
+Damaged files do not stop the check: each error while a file is read becomes a finding.
 """
 
 from collections import Counter

@@ -1,7 +1,7 @@
 """Check files before the first epoch or the first map: damage, sizes, degenerate masks.
 
-Otherwise a damaged image would end a run hours later, when its batch is loaded. Depth maps are not
-checked here, because `depth.polarity.with_encodings` has decoded all of them.
+Without these checks, a damaged image would end a run hours later, when its batch is loaded. Depth
+maps are not checked here, because `depth.polarity.with_encodings` has decoded all of them.
 """
 
 from collections import defaultdict

@@ -72,7 +72,7 @@ def inspect_image(sample: Sample) -> Inspected:
 
 
 def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspected]:
-    """Inspect samples in order, in ``workers`` processes; 1 uses this process."""
+    """Inspect samples in order, in ``workers`` processes; 1 means the current process alone."""
     workers = min(workers, -(-len(samples) // _CHUNK))
     if workers <= 1:
         yield from map(inspect_image, samples)

@@ -103,7 +103,7 @@ def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, Encoding]:
 
 
 def print_maps(sets: Iterable[SodSet]) -> None:
-    """Print one line with the modality and the encoding of the maps for each set with maps."""
+    """Print one line for each set with maps: the modality and the encoding of the maps."""
     for item in sets:
         if item.encoding is not None:
             print(f"{item.name}: {item.modality.name} {item.encoding.describe()}")

@@ -25,9 +25,9 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
     """Compute how much better the edges of depth and colour match in place than when shifted.
 
     Both edge maps are the double-angle form of the gradient, with the square root of its length,
-    so that neither contrast nor the sign of depth counts. Their correlation in place is compared
-    with its mean and standard deviation over all larger circular shifts. Depth values are replaced
-    by their ranks, and holes have no edges.
+    so that neither contrast nor the sign of depth counts. The correlation of the two maps in place
+    is compared with the mean and standard deviation of the correlation over all larger circular
+    shifts. Depth values are replaced by their ranks, and holes have no edges.
 
     Args:
         rgb: (H, W, 3) uint8, colour image of the same view.

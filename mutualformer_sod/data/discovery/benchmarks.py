@@ -110,6 +110,6 @@ def usual_count(name: str, split: Split) -> int | None:
 
 
 def other_version(name: str, split: Split, count: int) -> str:
-    """Describe the known version of a set with this unusual number of images; return "" if none."""
+    """Return the description of the version with ``count`` images; return "" if none is known."""
     usual = canonical_name(last_part(name))
     return _OTHER_VERSIONS.get((usual, count), "") if split == "test" else ""

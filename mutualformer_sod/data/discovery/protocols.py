@@ -60,9 +60,10 @@ def discover_benchmarks(
     """Find the test sets of the field by name, with their colour images only.
 
     The sets are for a comparison with training images. Files are listed, not paired, so that
-    incomplete sets are accepted. Folders of a training split are left out. A folder of a training
-    set, ``trained_on``, whose path names no split counts as a test set in two cases: the field has
-    no training split of this set, or only the test split usually has this number of images.
+    incomplete sets are accepted. Folders of a training split are left out. If the path of a
+    training set, one of ``trained_on``, names no split, the folder counts as a test set in two
+    cases: the field has no training split of this set, or only the test split usually has this
+    number of images.
 
     Raises:
         InputError: a root is not a folder.

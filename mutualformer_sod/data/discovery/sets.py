@@ -53,7 +53,7 @@ class SodSet:
 
     @property
     def other_version(self) -> str:
-        """Description of the version of this set with this unusual number of images, or ""."""
+        """Description of the version with this unusual number of images; "" if none is known."""
         return other_version(self.name, self.split, len(self.samples))
 
 

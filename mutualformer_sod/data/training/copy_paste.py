@@ -79,8 +79,8 @@ def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
         image: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
 
     Returns:
-        New arrays, gt as float32; the image itself if its object is very small or large, touches
-        the left, right or top border, or if no place for the copy is found.
+        New arrays, gt as float32; the image itself if its object is very small or large or
+        touches the left, right or top border, or if no place for the copy is found.
     """
     rgb, depth, gt = image
     mask = np.asarray(gt, np.float32)
