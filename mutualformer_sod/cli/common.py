@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import importlib.util
+import os
 import signal
 import sys
 import warnings
@@ -22,11 +23,21 @@ from mutualformer_sod.errors import (
     with_flags,
 )
 from mutualformer_sod.files import check_writable
+from mutualformer_sod.signals import ended_by_sigterm
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
 MOST_MEGAPIXELS = 128  # limit of an upload; `imaging.photos` accepts and reduces larger pictures
 
+_REMEDIES = {  # errno -> action, for errors of files in `run`
+    errno.ENOSPC: "free disk space and start again",
+    errno.EDQUOT: "free disk space and start again",
+    errno.ENOTDIR: "pass another path: a folder of this path is a file",
+    errno.EISDIR: "pass another path, or move this folder",
+    errno.ENOENT: "pass a path that exists",
+    errno.EACCES: "change the permissions, or pass another path",
+    errno.EROFS: "pass another path: this file system is read-only",
+}
 _LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.|$)"
 
 
@@ -228,8 +239,11 @@ def run(main: Callable[[], int | None]) -> None:
             warnings.simplefilter("ignore", category)
         warnings.filterwarnings("ignore", category=UserWarning, module=_LIBRARIES)
     status = EXIT_INPUT_ERROR
+    # torchrun ends its other processes by SIGTERM if one fails; only that one reports its error.
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     try:
-        status = main() or 0
+        with ended_by_sigterm("the command did not finish") if alone else contextlib.nullcontext():
+            status = main() or 0
     except ReportedElsewhere:
         pass
     except (InputError, OSError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
@@ -261,9 +275,8 @@ def _one_line(error: Exception) -> str | None:
     if package and package.partition(".")[0] != "mutualformer_sod":
         return f"the package {package} is not installed. Fix: pip install . in the repository"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = ". Fix: free disk space and start again" if full else ""
-        return f"{error.filename}: {error.strerror}{remedy}"
+        remedy = _REMEDIES.get(error.errno)
+        return f"{error.filename}: {error.strerror}{f'. Fix: {remedy}' if remedy else ''}"
     return with_flags(one_line(error)) if isinstance(error, (InputError, OSError)) else None
 
 

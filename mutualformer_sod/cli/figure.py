@@ -1,6 +1,7 @@
 """Draw colour, depth, the maps of several methods and ground truth, a row for each image."""
 
 import argparse
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +76,10 @@ def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dic
 
 
 def read_map_picture(path: Path | None) -> np.ndarray | None:
-    """Read a map as saliency (.npy, .tif) or as a colour picture; return None without a path."""
+    """Read a map as a colour picture of 8 bits, or else as saliency; return None without a path."""
     if path is None:
         return None
-    read = read_saliency if path.suffix.lower() in (".npy", ".tif", ".tiff") else read_rgb
-    return read(path)
+    if path.suffix.lower() not in (".npy", ".tif", ".tiff"):
+        with contextlib.suppress(InputError):  # 16-bit grey; `read_saliency` reports other errors
+            return read_rgb(path)
+    return read_saliency(path)

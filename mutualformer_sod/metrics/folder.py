@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mutualformer_sod.errors import InputError, name_list
+from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.imaging import image_files
 
 _COMPARED = 20  # number of missing images whose stem is searched for in other names
@@ -159,7 +159,7 @@ def _pair(
         missing=missing,
         extra=extra,
         duplicate=tuple(stem for stem, paths in found.items() if len(paths) > 1),
-        hint=_hint_of_names(missing, extra) or _hint_of_types(folder, missing),
+        hint=_hint_of_names(missing, extra, affixes) or _hint_of_types(folder, missing),
         affixes=affixes,
     )
 
@@ -202,9 +202,14 @@ def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -
     return f"{folder} contains {name_list(found)}: types that are not read as maps. Fix: {fix}"
 
 
-def _hint_of_names(missing: Sequence[str], extra: Sequence[str]) -> str:
+def _hint_of_names(missing: Sequence[str], extra: Sequence[str], affixes: tuple[str, str]) -> str:
     """Return a hint on a file that is probably a misnamed map, e.g. "im0_sal.png" for "im0"."""
     others = {Path(name).stem for name in extra}
+    if any(affixes) and (plain := others.intersection(missing)):
+        return (
+            f"{counted(len(plain), 'map')} found with the names of the images, instead of "
+            f"{'STEM'.join(affixes)}. Fix: leave the prefix and the suffix out"
+        )
     numbers = {int(stem) for stem in others if stem.isdecimal()}
     for stem in missing[:_COMPARED]:
         for name in extra:

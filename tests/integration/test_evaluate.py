@@ -102,6 +102,11 @@ def test_evaluate_missing_map_is_named_and_not_scored(bench):
     assert list(scores(bench)["scores"]) == ["theirs"]
 
 
+def test_evaluate_maps_without_the_given_prefix_are_reported(bench):
+    result = evaluate(bench, "--map-prefix", "zz_", "--methods", "ours")
+    assert "6 maps found with the names of the images, instead of zz_STEM" in refused(result)
+
+
 def test_evaluate_allow_missing_scores_and_marks_the_rest(bench):
     (bench / "maps/ours/MINI/image_2.png").unlink()
     result = evaluate(bench, "--allow-missing")

@@ -35,6 +35,14 @@ def test_figure_of_float_arrays_equals_that_of_the_png_maps(scenes, map_folder, 
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_figure_of_16_bit_maps_equals_that_of_the_8_bit_maps(scenes, map_folder, tmp_path):
+    draw(scenes, map_folder, tmp_path / "a.png", "--limit", 2)
+    for path in (map_folder / "m/SAMPLES").iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257)
+    assert draw(scenes, map_folder, tmp_path / "b.png", "--limit", 2).status == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_figure_of_two_files_of_a_map_takes_the_png(scenes, map_folder, tmp_path):
     draw(scenes, map_folder, tmp_path / "a.png", "--limit", 1)
     for path in (map_folder / "m/SAMPLES").iterdir():

@@ -1,5 +1,7 @@
 """What every command line does alike."""
 
+import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -49,3 +51,45 @@ def test_run_with_named_argument_shows_its_flag(capsys):
     with warnings.catch_warnings(), pytest.raises(SystemExit):
         cli.run(main)
     assert "error: --batch-size 0 is not usable." in capsys.readouterr().err
+
+
+def run_here(main):
+    """Return the exit status of a command line in this process."""
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        cli.run(main)
+    return ended.value.code
+
+
+def test_run_ended_by_sigterm_cleans_up_and_reports_one_line(capsys, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    cleaned = []
+
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned.append("up")
+
+    assert run_here(main) == 128 + signal.SIGTERM
+    assert cleaned == ["up"]
+    assert "stopped by SIGTERM: the command did not finish" in capsys.readouterr().err
+
+
+def write_below_a_file(folder):
+    (folder / "file").write_text("")
+    (folder / "file" / "new").mkdir()
+
+
+def read_a_folder(folder):
+    folder.read_bytes()
+
+
+def read_nothing(folder):
+    (folder / "absent").read_bytes()
+
+
+@pytest.mark.parametrize("work", [write_below_a_file, read_a_folder, read_nothing])
+def test_run_with_an_unusable_path_names_the_path_and_a_fix(work, tmp_path, capsys):
+    assert run_here(lambda: work(tmp_path)) == 2
+    line = capsys.readouterr().err.strip()
+    assert str(tmp_path) in line and ". Fix: " in line and "\n" not in line
