@@ -30,7 +30,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--overwrite", help="replace the files of --json and --plot")
     cli.add_flags(parser, "--batch-size", default=1)
     add("--dim", type=cli.COUNT, default=384, metavar="C", help="default: 384")
-    add("--tokens", nargs="+", **cli.N, default=TOKENS)
+    add("--tokens", nargs="+", **cli.COUNT_FLAG, default=TOKENS)
     add(
         "--seconds",
         type=float,

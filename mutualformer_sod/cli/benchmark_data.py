@@ -48,8 +48,8 @@ def parse_arguments() -> argparse.Namespace:
     )
     add("--cache-side", type=int, metavar="S", help="default: 1.25 x the size")
     add("--cache-dir", metavar="DIR", help="for --cache disk")
-    add("--batches", **cli.N, default=20, help="default: 20")
-    add("--windows", **cli.N, default=5, help="default: 5")
+    add("--batches", **cli.COUNT_FLAG, default=20, help="default: 20")
+    add("--windows", **cli.COUNT_FLAG, default=5, help="default: 5")
     args = parser.parse_args()
     cli.check_result_files(args, "json")
     if "disk" not in args.cache:

@@ -78,11 +78,11 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 COUNT = at_least(1)
-N = {"type": COUNT, "metavar": "N"}  # of flags that take a count
+COUNT_FLAG = {"type": COUNT, "metavar": "N"}  # type and metavar of flags with a count
 INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
-    "--batch-size": {**N, "default": 8, "help": "default: %(default)s"},
+    "--batch-size": {**COUNT_FLAG, "default": 8, "help": "default: %(default)s"},
     "--clock": {
         "choices": ("wall", "cpu"),
         "default": "wall",
@@ -100,7 +100,7 @@ FLAGS: dict[str, dict[str, Any]] = {
         "(tools/estimate_depth.py)",
     },
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
-    "--limit": {**N, "help": "the first N images of each set"},
+    "--limit": {**COUNT_FLAG, "help": "the first N images of each set"},
     "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},
     "--map-suffix": {
         "metavar": "TEXT",
@@ -126,7 +126,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "--output": {"type": Path, "required": True, "metavar": "DIR"},
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
-    "--rounds": {**N, "default": 9, "help": "default: %(default)s"},
+    "--rounds": {**COUNT_FLAG, "default": 9, "help": "default: %(default)s"},
     "--set": {
         "nargs": "+",
         "default": [],
@@ -137,7 +137,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--sets": {"nargs": "+", "metavar": "SET", "help": "only these sets (default: all)"},
     "--size": {"type": at_least(32), "metavar": "S", "help": "pixels per side (default: preset's)"},
     "--weights": {"default": DEFAULT_WEIGHTS, "metavar": "FILE|NAME", "help": WEIGHTS_HELP},
-    "--workers": {**N, "help": "processes (default: all cores)"},
+    "--workers": {**COUNT_FLAG, "help": "processes (default: all cores)"},
 }
 
 
@@ -165,7 +165,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         help=f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
     add("--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)")
-    add("--queue", **N, default=32, help="requests that may wait (default 32)")
+    add("--queue", **COUNT_FLAG, default=32, help="requests that may wait (default 32)")
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace, **further: float) -> None:
@@ -239,8 +239,8 @@ def run(main: Callable[[], int | None]) -> None:
             warnings.simplefilter("ignore", category)
         warnings.filterwarnings("ignore", category=UserWarning, module=_LIBRARIES)
     status = EXIT_INPUT_ERROR
-    # torchrun ends its other processes by SIGTERM if one fails; only that one reports its error.
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    # If a process fails, torchrun ends the others by SIGTERM; only the failed process reports.
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
     try:
         with ended_by_sigterm("the command did not finish") if alone else contextlib.nullcontext():
             status = main() or 0

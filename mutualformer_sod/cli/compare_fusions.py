@@ -51,7 +51,7 @@ def make_parser() -> cli.Parser:
         metavar="F",
         help="fusions, controls or your own; all: all fusions (default); controls: all controls",
     )
-    add("--seeds", **cli.N, default=3, help="seeds 0 to N - 1 (default: 3)")
+    add("--seeds", **cli.COUNT_FLAG, default=3, help="seeds 0 to N - 1 (default: 3)")
     add("--report", action="store_true", help="only write the table of the finished runs")
     add(
         "--scores",
@@ -70,7 +70,7 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
     cli.add_flags(group, "--data", required=False, type=absolute)
     cli.add_flags(group, "--sets")
     cli.add_flags(group, "--near", default=None)
-    add("--limit", **cli.N, help="train on the first N images of each set")
+    add("--limit", **cli.COUNT_FLAG, help="train on the first N images of each set")
     add("--estimated-depth", type=absolute, metavar="DIR", help="as in tools/train.py")
     add(
         "--test-data",
@@ -79,7 +79,7 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         metavar="ROOT",
         help="folders of the sets to test on",
     )
-    add("--test-limit", **cli.N, help="test on the first N images of each set")
+    add("--test-limit", **cli.COUNT_FLAG, help="test on the first N images of each set")
     add(
         "--test-depth",
         nargs="+",

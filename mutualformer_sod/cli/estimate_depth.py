@@ -15,7 +15,7 @@ decoder to one file. "maps" writes OUTPUT/SET/STEM.png with near = white, for to
 --estimated-depth OUTPUT.
 """
 
-RECORD = "estimates.json"  # in each folder of estimated depth: the settings it was made with
+RECORD = "estimates.json"  # in each folder of estimated depth: the settings of the maps
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     add("command", choices=("train", "maps"))
     add("--weights", type=Path, metavar="FILE", help="maps: the weights file of train")
     add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
-    add("--epochs", **cli.N, default=8, help="train: epochs (default: 8)")
+    add("--epochs", **cli.COUNT_FLAG, default=8, help="train: epochs (default: 8)")
     args = parser.parse_args()
     if (args.command == "train") == (args.weights is not None):
         remedy = "omit it" if args.weights else "pass the file that train wrote"

@@ -68,7 +68,7 @@ def parse_arguments() -> argparse.Namespace:
         ("--best", "with the highest scores"),
         ("--disagreement", "whose maps differ most"),
     ):
-        chosen.add_argument(flag, **cli.N, help=f"draw N images {which}")
+        chosen.add_argument(flag, **cli.COUNT_FLAG, help=f"draw N images {which}")
     return parser.parse_args()
 
 

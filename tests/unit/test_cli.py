@@ -34,13 +34,18 @@ def test_warnings_of_libraries_are_for_programmers(flags, shown):
     assert words == (shown or ["old name", "odd", "ours"])
 
 
+def run_here(main):
+    """Return the exit status of a command line in this process."""
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        cli.run(main)
+    return ended.value.code
+
+
 def test_user_mistake_ends_in_status_2_whatever_the_filters(capsys):
     def main():
         raise InputError("--x 1: wrong; give 2")
 
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
-        cli.run(main)
-    assert ended.value.code == 2
+    assert run_here(main) == 2
     assert "--x 1: wrong; give 2" in capsys.readouterr().err
 
 
@@ -48,16 +53,8 @@ def test_run_with_named_argument_shows_its_flag(capsys):
     def main():
         raise InputError("`batch_size` 0 is not usable. Fix: pass 1 or more.")
 
-    with warnings.catch_warnings(), pytest.raises(SystemExit):
-        cli.run(main)
+    assert run_here(main) == 2
     assert "error: --batch-size 0 is not usable." in capsys.readouterr().err
-
-
-def run_here(main):
-    """Return the exit status of a command line in this process."""
-    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
-        cli.run(main)
-    return ended.value.code
 
 
 def test_run_ended_by_sigterm_cleans_up_and_reports_one_line(capsys, monkeypatch):
