@@ -102,7 +102,7 @@ def scale_to_unit(
     Args:
         holes: (H, W) bool; they get the value of the nearest valid pixel.
         rule: selects the values that become 0 and 1. "minmax": minimum and maximum of the map;
-            "percentile": its 1st and 99th percentile. Another rule raises InputError.
+            "percentile": its 1st and 99th percentile.
         invert: whether the largest value becomes 0 and the smallest 1.
 
     Raises:

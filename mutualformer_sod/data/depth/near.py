@@ -12,8 +12,6 @@ POLARITIES = ("white", "black", DISPARITY)
 def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
     """Parse the values of ``--near``: strict, auto, white, black, disparity, or SET=VALUE.
 
-    Unknown and contradicting values raise InputError.
-
     Returns:
         The value ("auto", "white", "black" or "disparity") for sets that are not named, the values
         of the named sets, and whether a weak decision is refused ("strict").

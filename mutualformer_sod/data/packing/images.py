@@ -19,7 +19,7 @@ _SMALLEST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 9]
 
 
 def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[File]:
-    """Return the files of a packed sample; raise the errors of `read_sample`.
+    """Return the files of a packed sample.
 
     ``path`` is the path of the set in the pack. Folders keep their names, which may name the split.
     ``side`` and ``quality`` are those of `pack.PackOptions`.
