@@ -1,4 +1,4 @@
-"""Functions for the processes of one run, which torchrun starts.
+"""Functions for the processes that torchrun starts for one run.
 
 All functions also work in a run of one process, which has no process group.
 """
@@ -19,7 +19,7 @@ from mutualformer_sod.models.device import pick_device
 def start_processes(device: str) -> torch.device:
     """Connect the processes that torchrun started, and return the device of this process.
 
-    The backend nccl connects CUDA devices, one per process; the backend gloo connects CPUs.
+    The backend is nccl for CUDA devices, one per process, and gloo for CPUs.
 
     Raises:
         InputError: the device is unknown, several processes cannot share this device, or the host
@@ -50,8 +50,8 @@ def one_voice() -> Iterator[None]:
     """Context that reports an error only once, and leaves the process group at the end.
 
     Before the processes are connected, all processes of a host raise the same error, and only the
-    first reports it. Later, a process that lost the connection to the others reports the loss
-    in one line.
+    first process reports the error. A connected process that loses another process reports the
+    loss in one line.
     """
     try:
         yield
@@ -77,7 +77,7 @@ def is_connected() -> bool:
 
 
 def rank() -> int:
-    """Return the number of this process, counted from 0."""
+    """Return the rank of this process, counted from 0."""
     return dist.get_rank() if is_connected() else 0
 
 
@@ -87,7 +87,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Return whether this is the first process, which writes files and prints."""
+    """Return whether this process has rank 0; only rank 0 writes files and prints."""
     return rank() == 0
 
 
@@ -110,14 +110,14 @@ def _reduce(values: list[float], device: torch.device, operation: str) -> list[f
 
 
 def share_buffers(model: nn.Module) -> None:
-    """Copy the buffers (running statistics of BatchNorm) of the first process to all others."""
+    """Copy the buffers (running statistics of BatchNorm) of process 0 to all other processes."""
     if world_size() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, 0)
 
 
 def gather(value: Any) -> list[Any]:
-    """Gather the values of all processes; return the list, in process order, on every process."""
+    """Return the list of the values of all processes, in process order, on every process."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()

@@ -11,20 +11,20 @@ _FLAGS = {"fields": "set", "finetune": "fine-tune"}  # argument -> flag, if the 
 
 
 class InputError(ValueError):
-    """Error for an unusable file, folder or option of the user; the message has the remedy.
+    """Error for an unusable file, folder or option, with the remedy in the message.
 
-    A message names an argument in backticks, for example "`size` 3 is too small". The command
-    lines replace the argument by its flag (`with_flags`), print only the message and exit with
-    status 2 (`cli.common.run`). Any other exception is a defect, and its traceback is printed.
+    A message names an argument in backticks, for example "`size` 3 is too small". A
+    command replaces the argument by its flag (`with_flags`), prints only the message and exits
+    with status 2 (`cli.common.run`). The traceback of a defect is printed.
     """
 
 
 class OutputExists(InputError):
-    """Error for an output that would replace a file of other inputs or settings."""
+    """Error for an output that would replace an existing file."""
 
 
 def flag_of(argument: str) -> str:
-    """Return the flag of an argument: batch_size becomes --batch-size."""
+    """Return the flag of an argument, for example --batch-size for batch_size."""
     return "--" + _FLAGS.get(argument, argument).replace("_", "-")
 
 
@@ -41,12 +41,12 @@ class ReportedElsewhere(InputError):
 
 
 def one_line(text: object) -> str:
-    """Return a text or an error without line breaks and repeated spaces."""
+    """Return the text of an object in one line, without repeated spaces."""
     return " ".join(str(text).split())
 
 
 def name_list(names: Iterable[object], none: str = "nothing") -> str:
-    """Join the first ten names for a message and count the others; without names, use `none`."""
+    """Join the first ten names for a message, and count more names; return `none` for no names."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
     return (", ".join(texts[:_LISTED]) or none) + more
@@ -58,7 +58,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def first_of(names: Sequence[str], most: int = 3) -> str:
-    """Join at most ``most`` names for a message; if there are more names, add their number."""
+    """Join at most ``most`` names for a message; add the total number if names are omitted."""
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -82,7 +82,7 @@ def refuse_all(problems: Sequence[str]) -> None:
 
 
 class Stopped(BaseException):
-    """Exception that ends a long run after a signal; the message describes the run's output."""
+    """Exception that ends a long run after a signal, with a message about the run's output."""
 
     def __init__(self, signal: int, message: str) -> None:
         super().__init__(message)

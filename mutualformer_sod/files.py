@@ -1,4 +1,4 @@
-"""Write files atomically; diagnose unreadable weights files."""
+"""Write files atomically, and diagnose unreadable weights files."""
 
 import contextlib
 import functools
@@ -20,11 +20,11 @@ _MAX_HEADER = 10**8  # bytes; the limit of safetensors
 
 @contextlib.contextmanager
 def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
-    """Context that yields a temporary path, and renames this file to ``path`` after success.
+    """Context that yields a path for a temporary file, renamed to ``path`` after success.
 
-    No partial file is ever visible, even if the process is killed. The temporary file keeps the
-    suffix, because image writers choose the format by the suffix. With ``sync``, the context waits
-    until the data are on the disk; weights and caches need this guarantee, maps do not.
+    The file at ``path`` is never incomplete, even if the process is killed. The temporary file has
+    the suffix of ``path``, because image writers choose the format by suffix. With ``sync``, the
+    context waits until the data are on the disk, as weights and caches require.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def naming(path: Path, *others: Path) -> Iterator[None]:
 
 
 def check_writable(folder: Path, argument: str = "output") -> None:
-    """Raise InputError, which names the argument, unless files can be written to a folder.
+    """Raise an InputError that names ``argument`` if files cannot be written to a folder.
 
     The folder need not exist, and is not created.
     """
@@ -88,7 +88,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def load_torch_file(path: Path | str) -> Any:
     """Read a file of ``torch.save`` on the CPU; return None for other files and pickled code."""
-    import torch  # here, because the rest of this module needs no torch
+    import torch  # here, because the other functions need no torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -116,7 +116,10 @@ def why_unreadable(path: Path) -> str:
     if wanted is None or wanted == size:
         return ""
     word = "truncated" if size < wanted else "damaged"
-    return f"{word}: it has {size} bytes instead of {wanted}. Fix: copy or download the file again"
+    return (
+        f"{word}: the file has {size} bytes instead of {wanted}. "
+        "Fix: copy or download the file again"
+    )
 
 
 def _safetensors_size(head: bytes, size: int, path: Path) -> int | None:
@@ -151,7 +154,7 @@ def without_wrappers(state: Mapping[str, Any], source: object) -> dict[str, Any]
 
 @functools.cache
 def _report(line: str) -> None:
-    """Log a warning only once: a network of two streams reads the same file twice."""
+    """Log a warning only once, because a network of two streams reads one file twice."""
     logging.getLogger(__name__).warning(line)
 
 

@@ -1,7 +1,7 @@
 """Training losses: border-weighted BCE + IoU (F3Net, AAAI 2020), SSIM and boundary losses.
 
 Every loss is the mean of the losses of the individual images. The loss of a batch is therefore the
-mean of the losses of its parts, weighted by their sizes. Distributed training relies on this.
+mean of the losses of its parts, weighted by their sizes, as distributed training requires.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # theta_0 and theta in pixels
 def border_weight(gt: Tensor) -> Tensor:
     """Compute the pixel weight w = 1 + 5 |avgpool31(g) - g|, high at the object's border.
 
-    gt is (B, 1, H, W) float in [0, 1]. The result has the same shape and is in [1, 6].
+    gt is (B, 1, H, W) float in [0, 1]. The result has the shape of gt and is in [1, 6].
     """
     window_sum = _filter(gt, gt.new_ones(BORDER_WINDOW))
     return 1 + BORDER_GAIN * (window_sum / BORDER_WINDOW**2 - gt).abs()
@@ -66,10 +66,10 @@ def ssim_loss(logits: Tensor, gt: Tensor) -> Tensor:
 
     SSIM = (2 m_p m_g + C1) (2 s_pg + C2) / ((m_p^2 + m_g^2 + C1) (s_p^2 + s_g^2 + C2)) at each
     pixel, with the means m, variances s^2 and covariance s_pg under a Gaussian window of 11 x 11
-    pixels and sigma 1.5 (Wang et al., TIP 2004), C1 = 0.01^2, C2 = 0.03^2. Both maps are 0 beyond
-    the border, as in BASNet's code.
+    pixels and sigma 1.5 (Wang et al., TIP 2004), C1 = 0.01^2, C2 = 0.03^2. Both maps are
+    zero-padded, as in BASNet's code.
 
-    The arguments are those of ``structure_loss``. The result is a scalar in [0, 2].
+    ``logits`` and ``gt`` are as in ``structure_loss``. The result is a scalar in [0, 2].
     """
     _check_shapes(logits, gt)
     offsets = torch.arange(SSIM_WINDOW, device=gt.device, dtype=gt.dtype) - SSIM_WINDOW // 2
@@ -91,10 +91,10 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
     boundary pixel matches if it is inside maxpool5 of the other boundary:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
-    The added constants 1 are ours, as in the IoU term: if neither map has a boundary, the loss is
-    0. The term does not distinguish inside from outside; the structure loss does.
+    The constants 1 are an addition of this project, as in the IoU term: if neither map has a
+    boundary, the loss is 0. Only the structure loss distinguishes inside from outside.
 
-    The arguments are those of ``structure_loss``. The result is a scalar in [0, 1).
+    ``logits`` and ``gt`` are as in ``structure_loss``. The result is a scalar in [0, 1).
     """
     _check_shapes(logits, gt)
     edges, gt_edges = _boundary(logits.sigmoid()), _boundary(gt)
@@ -119,8 +119,8 @@ def detector_losses(
 
     Deep supervision weights ``logits`` by 1 and ``side_logits``, from fine to coarse, by 1/2, 1/4,
     1/8 and so on. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
-    apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs in the
-    same way.
+    apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs,
+    weighted like those of ``logits`` and ``side_logits``.
 
     Args:
         logits: (B, 1, H, W) float.
@@ -163,7 +163,8 @@ def mean_absolute_error(logits: Tensor, gt: Tensor) -> Tensor:
 def _check_shapes(logits: Tensor, gt: Tensor) -> None:
     if logits.shape != gt.shape:
         raise InputError(
-            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} differ. Fix: pass equal shapes."
+            f"logits {tuple(logits.shape)} and gt {tuple(gt.shape)} have different shapes. "
+            "Fix: pass equal shapes."
         )
 
 

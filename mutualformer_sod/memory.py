@@ -30,12 +30,12 @@ def free_shared_memory() -> int | None:
 def peak_resident_memory(reset: bool = False) -> int | None:
     """Return the peak resident bytes of this process; None if the system does not report them.
 
-    With ``reset`` the peak is first set to the present value, if the system supports it.
+    With ``reset``, the peak is first set to the present value, if the system supports a reset.
     """
     status = Path("/proc/self/status")
     if status.is_file():  # not ru_maxrss: a process inherits its parent's value
         if reset:
-            with contextlib.suppress(OSError):  # not every container allows it
+            with contextlib.suppress(OSError):  # not every container allows a reset
                 Path("/proc/self/clear_refs").write_text("5")
         return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024
     try:

@@ -13,7 +13,7 @@ LOCK_FILE = ".lock"
 
 
 class OutputFolder:
-    """An output folder with a record file, which contains the settings of the other files.
+    """An output folder with a record of the settings on which the other files depend.
 
     Args:
         path: the folder; it need not exist.
@@ -31,7 +31,7 @@ class OutputFolder:
         return self.record_file.exists()
 
     def refuse_foreign(self) -> None:
-        """Raise InputError for a file, or for a folder that has files but no record.
+        """Raise InputError if the path is a file, or a folder with files but no record.
 
         Hidden files are ignored: the lock, and incomplete files of a process that was killed.
         """
@@ -45,7 +45,7 @@ class OutputFolder:
             )
 
     def read(self, **entries: type) -> dict[str, Any] | None:
-        """Return the record; None if it is missing, damaged, or without these typed entries."""
+        """Return the record; None if the record is missing, is damaged or lacks a typed entry."""
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # ValueError: not UTF-8, or not JSON
@@ -65,7 +65,7 @@ class OutputFolder:
         if self.is_begun and (different := changed(self.read() or {}, settings)):
             raise InputError(
                 f"`output` {self.path}: its {self.content} has another {different[0]}. "
-                "Fix: pass another folder, or delete this one."
+                "Fix: pass another folder, or delete this folder."
             )
         self.write(settings)
 
@@ -83,7 +83,7 @@ class OutputFolder:
             lock = FileLock(self.path / LOCK_FILE, timeout=0).acquire()
         except Timeout:
             raise InputError(
-                f"`output` {self.path}: in use by another process. Fix: wait, or "
+                f"`output` {self.path}: is in use by another process. Fix: wait, or "
                 "pass another folder."
             ) from None
         with lock:

@@ -14,7 +14,7 @@ PATIENCE = 3.0  # seconds after which a second Ctrl-C ends the process
 
 @contextlib.contextmanager
 def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) -> Iterator[None]:
-    """Context with a handler of signals, in the main thread; no other thread can handle signals."""
+    """Context that handles signals in the main thread, and does nothing in another thread."""
     in_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, handler) for number in numbers if in_main}
     try:
@@ -53,7 +53,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def ctrl_c_deferred() -> Iterator[None]:
-    """Context that delays Ctrl-C to its end: a worker that is starting would print a traceback."""
+    """Context that delays Ctrl-C to its end, because a starting worker would print a traceback."""
     pressed = []
     with _handled(lambda number, _: pressed.append(number), signal.SIGINT):
         yield

@@ -1,7 +1,7 @@
 """Worker processes and threads for many files.
 
-A fork copies only one thread. A lock that another thread holds at the time of the fork, for example
-a thread of OpenCV's pool, is never released in the new process. Workers are therefore not forked
+A fork copies only one thread. A lock that another thread, for example of OpenCV's pool, holds at
+the time of the fork is never released in the new process. Workers are therefore not forked
 from this process, which may have used OpenCV, torch or numpy.
 """
 
@@ -30,7 +30,7 @@ _IS_SERVER, _NUMPY_THREADS = "MUTUALFORMER_SOD_FORK_SERVER", "OPENBLAS_NUM_THREA
 
 @contextlib.contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Context that opens a pool of worker processes; tasks are functions with plain data.
+    """Context that opens a pool of worker processes, for functions with plain data.
 
     Leaving the context drops the tasks that have not started, and ends the processes.
 
@@ -75,11 +75,11 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     The server imports ``preload`` and the modules of this package that this process has imported,
     so that a worker starts in milliseconds. The server starts with SIGTERM and SIGINT blocked. A
     scheduler sends SIGTERM to all processes of a job, but this process may start workers until it
-    has saved its state. Ctrl-C sends SIGINT to all, and would end the imports of the server with a
-    traceback. The server ends when this process ends.
+    has saved its state. Ctrl-C sends SIGINT to all processes, and would end the imports of the
+    server with a traceback. The server ends when this process ends.
     """
     methods = multiprocessing.get_all_start_methods()
-    if "forkserver" not in methods or sys.platform == "darwin":  # macOS: its libraries have threads
+    if "forkserver" not in methods or sys.platform == "darwin":  # libraries of macOS have threads
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     libraries = [name for name in _LIBRARIES if name in sys.modules]
@@ -87,7 +87,7 @@ def worker_context(preload: Sequence[str] = ()) -> BaseContext:
     context.set_forkserver_preload([__name__, *libraries, *ours, *preload])
     from multiprocessing import forkserver, resource_tracker  # not on Windows
 
-    resource_tracker.ensure_running()  # it would unblock the signals
+    resource_tracker.ensure_running()  # a later start would unblock the signals
     before, mask = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     # numpy must not start threads in the server, because workers are forked from it.
     os.environ.update({_IS_SERVER: "1", _NUMPY_THREADS: "1"})
@@ -108,7 +108,7 @@ def start_worker() -> None:
 
 
 def end_with_parent(end: Callable[[], object]) -> None:
-    """Call ``end`` when the parent process has ended; otherwise this process would continue."""
+    """Call ``end`` when the parent process has ended, so that this process does not remain."""
 
     def wait() -> None:
         multiprocessing.parent_process().join()

@@ -1,7 +1,7 @@
-# Sourced by train_sod.sh, test_sod.sh and tests/run.sh. Sets PYTHON, an interpreter with all packages,
-# and LAUNCH, the command that starts a tool. The active environment is used if it fits setup.cfg.
-# Otherwise .venv is created once with the versions of constraints.txt. UPGRADE=1 installs the newest
-# versions into .venv instead. EXTRAS="test plot" adds extras of setup.cfg.
+# This file, sourced by train_sod.sh, test_sod.sh and tests/run.sh, sets PYTHON, an interpreter with all
+# packages, and LAUNCH, the command that starts a tool. The active environment is used if it satisfies
+# setup.cfg; if not, .venv is created once with the versions of constraints.txt. UPGRADE=1 installs the
+# newest versions into .venv. EXTRAS="test plot" adds extras of setup.cfg.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}"
 
@@ -46,7 +46,7 @@ if [ -z "$PYTHON" ]; then
     if [ -n "${UPGRADE:-}" ] || ! mutualformer_lacks "$PYTHON" >/dev/null; then
         mutualformer_install || exit 2
         if ! lacking=$(mutualformer_lacks "$PYTHON"); then
-            echo "error: $ROOT/.venv: does not fit setup.cfg: ${lacking//$'\n'/, }. Fix: delete it and start again." >&2
+            echo "error: $ROOT/.venv: does not satisfy setup.cfg: ${lacking//$'\n'/, }. Fix: delete .venv and start again." >&2
             exit 2
         fi
     fi

@@ -3,7 +3,7 @@
 #   bash tools/fusion_study.sh DATA OUTPUT [STEP]
 #   bash tools/fusion_study.sh --benchmarks DATA OUTPUT
 # DATA: the project's data, or with --benchmarks the RGB-D benchmarks of docs/data.md.
-# STEP: prepare, encoder, main or ablations; without it all of them, in this order.
+# STEP: prepare, encoder, main or ablations (default: all steps in this order).
 # JOBS (default 1): runs at a time. FUSIONS: the main rows. SEEDS: number of seeds (default: 3;
 # 2 for the ablations). EXTRA: further options of tools/compare_fusions.py.
 set -euo pipefail
@@ -64,7 +64,7 @@ if wanted prepare && [ -z "$benchmarks" ]; then
     fi
 fi
 if wanted encoder && [ -z "$benchmarks" ]; then
-    # Colour alone, so that the encoder favours no fusion.
+    # The encoder is trained on colour alone, so that it favours no fusion.
     run train --data "$data" --train-sets "$photos" --modality rgb --preset tiny --pretrained auto \
         --size 160 --progressive 0.7 --epochs 2 --batch-size 16 --lr 1e-3 --encoder-lr-scale 0.5 \
         --warmup-epochs 0.1 --ema-decay 0.998 --no-multi-scale --holdout 0 --cache ram --workers 0 \

@@ -1,4 +1,4 @@
-"""Run torchrun; on failure end with the line and status of the failed process, without a traceback.
+"""Run torchrun, and end a failure with the failed process's line and status, not a traceback.
 
 Usage: launch.py [torchrun's flags] SCRIPT [the script's flags]
 """
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> int:
-    # The agents repeat the messages of the processes.
+    # torchrun's agents repeat the messages of the processes.
     logging.disable(logging.ERROR)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -20,7 +20,7 @@ def main() -> int:
     try:
         run(parse_args(sys.argv[1:]))
     except ChildFailedError as error:
-        # The first failure caused the others.
+        # The first failure caused the other failures.
         first = min(error.failures.values(), key=lambda failure: failure.timestamp)
         return first.exitcode if first.exitcode > 0 else 128 - first.exitcode
     except SignalException as stop:

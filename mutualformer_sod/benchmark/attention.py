@@ -1,4 +1,4 @@
-"""Time and memory of attention and of a block, compared with the released computation."""
+"""Compare attention and a block with the released computation in time and memory."""
 
 import math
 import statistics
@@ -21,17 +21,17 @@ CONTESTANTS = ("released", "dense", "tiled", "auto")
 PARTS = ("cda", "block")
 MODES = ("forward", "forward+backward")
 FIT_FROM = 400  # smallest number of tokens that the fit of the exponents uses
-EPSILON = 0.6  # of the released code
+EPSILON = 0.6  # epsilon of the released code
 
 
 @dataclass(frozen=True)
 class Case:
-    """One workload, which every contestant runs; ``dim`` is a multiple of ``heads``."""
+    """One workload, which every contestant runs."""
 
     part: str  # one of PARTS: the four attention outputs, or a complete block
     mode: str  # one of MODES
     tokens: int
-    dim: int
+    dim: int  # a multiple of ``heads``
     heads: int
     batch_size: int
 
@@ -61,7 +61,7 @@ def released_normalise(affinity: Tensor) -> Tensor:
 
 
 class ReleasedBlock(MutualFormerBlock):
-    """The block with the released computation and with plain self-attentions."""
+    """A MutualFormerBlock with the released computation and plain self-attention."""
 
     def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
         return released_attention(*rgb, *depth)
@@ -76,7 +76,7 @@ def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[st
     Args:
         rounds: number of timed runs of each contestant.
         clock: one of `timing.CLOCKS`.
-        seconds: a contestant that has run for this many seconds is not run again.
+        seconds: limit in seconds, after which a contestant is not run again.
     """
     # Time is measured before memory: otherwise page faults slow only the first contestant.
     times = in_child(time_contestants, case, rounds, clock, seconds) or {}
@@ -92,7 +92,7 @@ def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[st
             "peak_bytes": peak,
         }
         cells.append(cell)
-        if cells[0]["seconds"] and cell["seconds"]:  # the first is "released"
+        if cells[0]["seconds"] and cell["seconds"]:  # the first cell is "released"
             cell["times_released"] = cells[0]["seconds"] / cell["seconds"]
     return cells
 
@@ -119,7 +119,7 @@ def send_result(sender: Any, function: Callable[..., Any], *arguments: Any) -> N
 
 
 def time_contestants(case: Case, rounds: int, clock: str, seconds: float) -> dict[str, list[float]]:
-    """Time the contestants in turn; return contestant -> seconds of each run."""
+    """Time the contestants in turn, and return the seconds of each run by contestant."""
     calls = {name: make_call(case, name) for name in CONTESTANTS}
     label = f"N = {case.tokens}"
     runs = in_turn(calls.values(), rounds, clock=CLOCKS[clock], enough=seconds, label=label)
@@ -136,8 +136,8 @@ def peak_memory(case: Case, name: str) -> int:
 
 
 def make_call(case: Case, name: str) -> Callable[[], None]:
-    """Return the function to time; every contestant gets the same random inputs."""
-    torch.set_num_threads(1)  # otherwise --clock cpu would add up the seconds of all threads
+    """Return the function to time, with the same random inputs for every contestant."""
+    torch.set_num_threads(1)  # --clock cpu would add up the seconds of several threads
     torch.manual_seed(0)
     shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
     parameters = ()

@@ -30,13 +30,13 @@ from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
 from mutualformer_sod.models.fusion.streams import build_fusion
 from mutualformer_sod.models.joint_encoder import JointEncoder
 
-HEAD_DIM = 64  # width of the ViT's heads, as in DeiT; it does not change the MACs
+HEAD_DIM = 64  # width of each head, as in DeiT, without effect on the MACs
 Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a method; the cost of ``without`` is subtracted from that of ``run``."""
+    """One layer of a method, whose cost is that of ``run`` minus that of ``without``."""
 
     name: str
     run: Call
@@ -80,7 +80,7 @@ def layer_costs(
     fields: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
-    """Measure one layer of each method and one block of a two-stream ViT, for an image on a CPU.
+    """Measure one layer of each method and one block of a two-stream ViT, for one image on a CPU.
 
     torch counts the MACs before the modules are prepared for inference (``models.device``). Then
     the modules are timed in turn.
@@ -90,7 +90,8 @@ def layer_costs(
         tokens: number N of tokens of each modality.
         rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: returns a time in seconds; ``time.process_time`` for one thread on a shared machine.
+        clock: function that returns seconds; on a shared machine, ``time.process_time`` for one
+            thread.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.
@@ -199,7 +200,7 @@ class _OneBlock:
 
 
 def _count(call: Call | None) -> int:
-    """Count multiply-accumulates of matrix products; 0 for None."""
+    """Count the multiply-accumulates of the matrix products of a call; return 0 for None."""
     if call is None:
         return 0
     with make_counter() as counter:
@@ -208,7 +209,7 @@ def _count(call: Call | None) -> int:
 
 
 def _time_layers(layers: list[Layer], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """Return the fastest seconds of each layer, minus those of the part to subtract."""
+    """Return, for each layer, the fastest seconds of ``run`` minus those of ``without``."""
     # The subtracted part is timed again for every layer, because times drift on a busy machine.
     calls = [call for layer in layers for call in (layer.without, layer.run) if call]
     fastest = map(min, in_turn(calls, rounds, clock=clock))

@@ -1,4 +1,4 @@
-"""Parameters, MACs, time and memory of a network; MACs and time also of each part."""
+"""Measure parameters, MACs, time and memory of a network, and MACs and time of its parts."""
 
 import contextlib
 import re
@@ -39,7 +39,7 @@ class Settings:
     device: str = "cpu"
     amp: str = "off"
     compile: bool = False
-    clock: str = "wall"  # or "cpu": CPU seconds of the process, for a shared machine
+    clock: str = "wall"  # "cpu" counts CPU seconds of the process, for a shared machine
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
@@ -47,17 +47,17 @@ class Backbones(nn.ModuleList):
     """Bare timm backbones, run one after the other on the same images."""
 
     def forward(self, rgb: Tensor) -> list[Tensor]:
-        """Return timm's last features of each backbone for (B, 3, H, W) float."""
+        """Return timm's last features of each backbone for (B, 3, H, W) float images."""
         return [backbone.forward_features(rgb) for backbone in self]
 
 
 class Contestant:
-    """A network with random inputs; on a CPU it is prepared for inference (``models.device``).
+    """A network with random inputs, prepared for inference if on a CPU (``models.device``).
 
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone; ``2x timm:NAME`` for two
             backbones in turn.
-        counted: whether to count MACs; the count runs one batch.
+        counted: whether to run one batch to count MACs.
 
     Raises:
         InputError: the preset, backbone or file does not exist.
@@ -95,7 +95,7 @@ class Contestant:
         return CLOCKS[self.settings.clock]()
 
     def run_in_parts(self) -> dict[str, float]:
-        """Run one uncompiled batch; return part -> seconds, and the other seconds as ``rest``."""
+        """Run one batch uncompiled; return the seconds by part, with the remainder as ``rest``."""
         seconds: dict[str, float] = {}
 
         def begin(name: str, *_: Any) -> None:
@@ -119,8 +119,9 @@ class Contestant:
     def peak_memory(self) -> int | None:
         """Return the peak memory of a batch in bytes, without weights and inputs.
 
-        On CUDA, torch's allocator reports this number. On a CPU, a new process measures the
-        increase of its resident memory over two batches. None: the system does not report memory.
+        On CUDA, torch's allocator reports the peak. On a CPU, a new process measures the increase
+        of its resident memory over two batches. The result is None if the system does not report
+        memory.
         """
         if self.device.type == "cuda":
             self.run()
@@ -136,8 +137,8 @@ class Contestant:
 def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
-    A MAC is two FLOPs. Element-wise work, normalisations and interpolations are not counted. The
-    counts do not depend on the processor, the device or torch's version (``make_counter``).
+    A MAC is two FLOPs. Element-wise operations, normalisations and interpolations are not counted.
+    The counts do not depend on the processor, the device or torch's version (``make_counter``).
     ``inputs`` are the arguments of the model for the counted batch. The model is in eval mode.
 
     Returns:
@@ -173,7 +174,7 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
 
 
 def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]]:
-    """Time the contestants in turn; return the seconds of each batch of each contestant."""
+    """Return the seconds of each batch of each contestant, timed in turn."""
     calls = [contestant.run for contestant in contestants]
     return in_turn(calls, rounds, warm_up=2, clock=contestants[0].now)
 
@@ -215,7 +216,7 @@ def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
 
 
 def default_size(specs: list[str], overrides: dict[str, Any]) -> int:
-    """Return the image size of the first network that is not a bare backbone; 384 without one."""
+    """Return the image size of the first preset or weights file, or 384 for backbones alone."""
     for spec in specs:
         if spec.endswith(_FILE):
             return read_metadata(spec)[0].image_size
@@ -246,7 +247,7 @@ def _build(name: str, settings: Settings) -> nn.Module:
 
 def _bare_backbone(name: str, size: int) -> nn.Module:
     if not timm.is_model(name):
-        raise InputError(f"timm:{name}: unknown to timm. Fix: pass a name of timm.list_models().")
+        raise InputError(f"timm:{name} is unknown to timm. Fix: pass a name of timm.list_models().")
     try:
         return timm.create_model(name, num_classes=0, img_size=size)
     except TypeError:  # convolutional models accept any size and have no img_size
@@ -255,7 +256,7 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
 
 def _measure_peak(spec: str, settings: Settings, threads: int, inputs: int) -> int | None:
     torch.set_num_threads(threads)
-    # The memory of a compiler does not count.
+    # The peak must not include the memory of a compiler.
     contestant = Contestant(spec, replace(settings, compile=False), counted=False)
     del contestant.inputs[inputs:]
     before = peak_resident_memory(reset=True)

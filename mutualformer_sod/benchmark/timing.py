@@ -25,8 +25,8 @@ def in_turn(
     Args:
         rounds: number of timed runs of each function.
         warm_up: number of earlier runs of each function, whose seconds are not returned.
-        clock: one of ``CLOCKS``.
-        enough: seconds after which a function is not run again; the warm-up counts. The seconds of
+        clock: function that returns seconds, for example a value of ``CLOCKS``.
+        enough: seconds, with the warm-up, after which a function is not run again. The seconds of
             the warm-up are returned for a function without a timed run.
         label: text of the progress bar.
     """

@@ -1,4 +1,4 @@
-"""Write saliency maps of two baselines without learning: centre prior and depth threshold."""
+"""Write saliency maps of two baselines without learning, a centre prior and a depth threshold."""
 
 from dataclasses import replace
 

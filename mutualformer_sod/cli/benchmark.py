@@ -20,13 +20,14 @@ EPILOG = """\
 MACs are the multiply-accumulates of matrix products and convolutions; a MAC is two FLOPs. Memory is
 the peak of a batch beyond weights and inputs. Networks are timed in turn; "ratio" is the fastest
 round of a network divided by that of the first network. NETWORK is a preset, timm:NAME (a bare
-backbone), "2x timm:NAME" (two of them in turn) or a weights file. OMP_NUM_THREADS sets the number
+backbone), "2x timm:NAME" (two backbones in turn) or a weights file. OMP_NUM_THREADS sets the number
 of threads.
 
---fusions compares fusion methods. Without --preset, it measures the MACs and the seconds (fastest
-round) of one layer of each method and of one block of a two-stream ViT, for one image on a CPU. The
-part of a layer that does not belong to the method is subtracted. With --preset, it measures whole
-networks, all with a shared encoder; the cost of a method inside the encoder counts as encoder.
+--fusions compares fusion methods. Without --preset, --fusions measures the MACs and the seconds
+(fastest round) of one layer of each method and of one block of a two-stream ViT, for one image on a
+CPU. The part of a layer that does not belong to the method is subtracted. With --preset, --fusions
+measures complete networks with a shared encoder; the cost of a method inside the encoder counts as
+encoder.
 
     python tools/benchmark.py --fusions all --dim 384 --tokens 196 784
     python tools/benchmark.py --fusions all --preset small
@@ -91,7 +92,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     if layers and (any(networks_only) or args.device not in ("auto", "cpu")):
         raise InputError(
             "--size, --batch-size, --amp, --compile and a GPU have no effect: --fusions alone "
-            "times single layers on a CPU. Fix: pass --preset, too, or omit these flags."
+            "times single layers on a CPU. Fix: pass --preset, too, or omit the flags."
         )
     if not layers and (args.dim or args.tokens):
         raise InputError("--dim and --tokens have no effect on complete networks. Fix: omit them.")
@@ -134,7 +135,7 @@ def check_clock(args: argparse.Namespace, device: str) -> None:
 
 
 def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
-    """Measure complete networks in turn: the named networks, or one preset with each fusion."""
+    """Measure the named networks, or one preset with each fusion method, in turn."""
     from mutualformer_sod.benchmark.fusion_cost import check_fusions, network_overrides
     from mutualformer_sod.benchmark.speed import Contestant, Settings, default_size, measure
     from mutualformer_sod.models.device import pick_amp, pick_device
@@ -174,7 +175,7 @@ def measure_networks(args: argparse.Namespace, fields: dict[str, Any]) -> None:
 
 
 def print_table(results: list[dict[str, Any]], batch_size: int) -> None:
-    """Print one row per network: MACs and FLOPs of an image, times of a batch."""
+    """Print one row per network, with MACs and FLOPs of one image and times of one batch."""
     width = max(len(result["name"]) for result in results) + 2
     heads = ("params M", "GMACs", "GFLOPs", "images/s", "median ms", "quartiles", "fastest")
     row = "{:<{width}}" + "{:>10}" * 5 + "{:>16}" + "{:>10}{:>8}{:>12}"
@@ -211,7 +212,7 @@ def print_parts(results: list[dict[str, Any]]) -> None:
 
 
 def describe_machine(device: str) -> tuple[dict[str, Any], str]:
-    """Return processor, device and versions, as a dictionary and as one printable line."""
+    """Return a dictionary of processor, device, threads and torch version, and a line to print."""
     import torch
 
     machine = {

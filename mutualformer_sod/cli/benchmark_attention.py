@@ -1,4 +1,4 @@
-"""Compare time and peak memory of cross-diffusion attention with those of the released code."""
+"""Compare cross-diffusion attention with the released code in time and peak memory."""
 
 import argparse
 import itertools
@@ -52,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    # Imported here: --help and wrong flags need no torch.
+    # Import late, because --help and wrong flags need no torch.
     import torch
 
     from mutualformer_sod.benchmark import attention

@@ -1,4 +1,4 @@
-"""Compare the speed of the data loader with that of a training step."""
+"""Compare the speeds of the data loader and a training step."""
 
 import argparse
 import statistics
@@ -63,7 +63,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    import torch  # imported here: --help needs no torch
+    import torch  # late, because --help needs no torch
 
     from mutualformer_sod.models.device import pick_amp, pick_device
 
@@ -105,7 +105,7 @@ def train_config(args: argparse.Namespace, cache: str) -> TrainConfig:
     """Return the configuration of the run whose data and optimiser are timed."""
     same = ("preset", "data", "train_sets", "near", "limit", "cache_side", "cache_dir")
     fields = {name: getattr(args, name) for name in (*same, "batch_size", "workers")}
-    # An overlap has no effect here, because nothing is evaluated.
+    # An overlap with test sets has no effect, because the benchmark evaluates nothing.
     return TrainConfig(**fields, cache=cache, holdout=0.0, allow_overlap=True)
 
 

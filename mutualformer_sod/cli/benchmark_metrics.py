@@ -1,4 +1,4 @@
-"""Time the metrics on one core, and compare with pysodmetrics if it is installed."""
+"""Time the metrics, and pysodmetrics if this package is installed, on one core."""
 
 import argparse
 import os
@@ -77,7 +77,7 @@ def main() -> None:
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
     """Generate a map, whose background has texture of up to ``noise`` levels, and a ground truth.
 
-    Both arrays are (height, width) uint8.
+    The map and the ground truth are (height, width) uint8 arrays.
     """
     rng = np.random.default_rng(seed)
     gt = np.zeros((height, width), np.uint8)
@@ -95,9 +95,9 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 def time_images(
     rounds: int, runs: dict[str, Callable], inputs: Sequence[tuple] = ((),), images: int = 1
 ) -> dict[str, float]:
-    """Print and return milliseconds per image, by run: the fastest round, averaged over the inputs.
+    """Print and return the milliseconds per image of each run, averaged over the inputs.
 
-    The runs alternate on every input, which has ``images`` images.
+    The fastest round of each input counts. The runs alternate on every input of ``images`` images.
     """
     calls = [partial(run, *items) for items in inputs for run in runs.values()]
     fastest = [1e3 * min(seconds) / images for seconds in in_turn(calls, rounds, warm_up=0)]
@@ -152,7 +152,7 @@ def time_all(pairs: list[Pair], rounds: int) -> None:
 
 
 def reference_measures(extras: bool = False) -> list:
-    """Return metrics of pysodmetrics, or all metrics with ``extras``; [] without the package."""
+    """Return metrics of pysodmetrics, or [] without the package; ``extras`` adds slow metrics."""
     try:
         import py_sod_metrics as reference
     except ImportError:
@@ -190,7 +190,7 @@ def show(name: str, value: float, digits: int = 3) -> None:
 
 
 def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
-    """Print the times of complete runs with reading: lower bound, this package, pysodmetrics."""
+    """Print run times, including reading, of a lower bound, this package and pysodmetrics."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         maps, gts = {}, {}
@@ -208,7 +208,7 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
             for stem in maps:
                 run(maps[stem], gts[stem])
 
-        # Whole passes alternate, not images: a real run does not share the processor's caches.
+        # Passes over all images alternate: a real run does not share the processor's caches.
         runs = {FLOOR: partial(over_all, read_and_count), WHOLE: partial(over_all, ours)}
         if measures:
             step = partial(read_and_step, measures)
@@ -241,7 +241,7 @@ def read_and_step(measures: list, map_path: Path, gt_path: Path) -> None:
 
 
 def read_and_count(map_path: Path, gt_path: Path) -> np.ndarray:
-    """Do the minimum work of any evaluation: decode a pair and count its levels once."""
+    """Decode a pair and count its levels once, which is the minimum work of any evaluation."""
     return cv2.calcHist([read_levels(map_path)], [0], read_levels(gt_path), [256], [0, 256])
 
 

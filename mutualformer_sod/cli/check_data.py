@@ -1,4 +1,4 @@
-"""Check data sets: content, depth polarity, and problems."""
+"""Check the content and depth polarity of data sets, and report problems."""
 
 import argparse
 from pathlib import Path
@@ -11,8 +11,8 @@ from mutualformer_sod.files import check_writable, write_json
 EPILOG = """\
 The command prints a table and one line for each finding. A PROBLEM needs attention; a note gives
 information. The exit status is 0 without a PROBLEM, 1 with one, 2 for a wrong command line. Nothing
-in ROOT is changed. OUTPUT gets check.json and polarity_SET.png. This picture shows the depth as
-decided (near = bright) beside the colour images, with the evidence. docs/data.md explains every
+in ROOT is changed. OUTPUT gets check.json and the pictures polarity_SET.png, which show the depth
+as decided (near = bright) beside the colour images, with the evidence. docs/data.md explains every
 line.
 """
 CLEAN, ATTENTION = 0, 1
@@ -40,7 +40,7 @@ def main() -> int:
         check_writable(path.parent, argument)
     if args.json is not None and args.json.suffix.lower() != ".json":
         raise InputError(f"--json {args.json}: wrong suffix. Fix: pass a .json file")
-    # Imported here: --help needs no cv2.
+    # Import late, because --help needs no cv2.
     from mutualformer_sod.data.audit.check import check_data
     from mutualformer_sod.data.audit.report import check_json, check_table, layout_line
     from mutualformer_sod.workers import usable_cores

@@ -1,4 +1,4 @@
-"""The console command `mutualformer-sod COMMAND`; also `python -m mutualformer_sod COMMAND`."""
+"""The console command `mutualformer-sod COMMAND`, or `python -m mutualformer_sod COMMAND`."""
 
 import ast
 import sys
@@ -17,7 +17,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Run the command in the first argument; end the process with its exit status."""
+    """Run the command named by the first argument, and exit with the command's status."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
         print(_help())

@@ -1,4 +1,4 @@
-"""Parts of all command lines: parser, flags, one-line errors and exit statuses."""
+"""Parser, flags, one-line errors and exit statuses of all command lines."""
 
 import argparse
 import contextlib
@@ -42,7 +42,7 @@ _LIBRARIES = r"(torch|torchvision|timm|onnx|onnxscript|PIL|matplotlib|gradio)(\.
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser with one-line errors; it accepts no abbreviated flags."""
+    """An argument parser that prints one-line errors and accepts no abbreviated flags."""
 
     def __init__(self, description: str | None, epilog: str | None = None) -> None:
         super().__init__(
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Return an argparse type that accepts whole numbers of ``least`` or more."""
+    """Return an argparse type that accepts integers of ``least`` or more."""
 
     def number(text: str) -> int:
         value = int(text)
@@ -142,19 +142,19 @@ FLAGS: dict[str, dict[str, Any]] = {
 
 
 def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -> None:
-    """Add flags of ``FLAGS``; ``changes`` replace or extend the arguments in ``FLAGS``."""
+    """Add flags with the arguments in ``FLAGS``, which ``changes`` replace or extend."""
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
 
 
 def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
-    """Add the flags of the commands that listen on a port; ``port`` is the default."""
+    """Add the flags of commands that listen on a port, with ``port`` as the default port."""
     add = parser.add_argument
     add(
         "--host",
         default="127.0.0.1",
         help="address to listen on (default 127.0.0.1: this machine only; 0.0.0.0: every machine "
-        "that can reach this one)",
+        "that can reach this machine)",
     )
     add("--port", type=int, default=port, help=f"port (default {port}; 0: any free port)")
     add(
@@ -206,7 +206,7 @@ def require_packages(extra: str, *packages: str) -> None:
 
 @contextlib.contextmanager
 def kept(files: str) -> Iterator[None]:
-    """Context that reports after Ctrl-C that the files written so far are kept."""
+    """Context that reports after Ctrl-C that the written files remain."""
     try:
         yield
     except KeyboardInterrupt:
@@ -220,16 +220,18 @@ def program() -> str:
 
 
 def run_command(module: str) -> None:
-    """Run the command of a module in this folder; `run` also reports errors of the import."""
+    """Import a module of ``cli``, and call its ``main`` by `run`; report import errors, too."""
     run(lambda: importlib.import_module(f"mutualformer_sod.cli.{module}").main())
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call ``main``; exit with its status or 0, with 2 for a user error, with 130 for Ctrl-C.
+    """Call ``main``, and end the process with an exit status.
+
+    The status is the result of ``main`` (0 for None), 2 for a user error, or 130 for Ctrl-C.
 
     An ``InputError``, an ``OSError``, a lack of memory or a missing package becomes one line on
-    standard error. A run that a signal stops also prints one line; its status is 128 + the number
-    of the signal. Any other exception is a defect and keeps its traceback.
+    standard error. A run that a signal stops also prints one line, and has the status 128 + the
+    number of the signal. Any other exception is a defect and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # for names that the terminal cannot show

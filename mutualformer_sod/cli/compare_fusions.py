@@ -1,4 +1,4 @@
-"""Compare fusion methods: train, test and score each with several seeds; write one table."""
+"""Train, test and score fusion methods with several seeds, and compare them in one table."""
 
 import argparse
 import re
@@ -29,7 +29,7 @@ Your own:  FUSION:FIELD=VALUE,FIELD=VALUE, for example mutualformer:steps=3,form
 All variants have the same shared encoder, decoder, recipe, images and evaluator.
 
 Without --data the images are generated scenes. With --data, each set is split by scene, with the
-same split for all variants, unless --test-data is given. The last epoch is always scored. OUTPUT
+same split for all variants, unless --test-data is passed. The last epoch is always scored. OUTPUT
 gets runs/VARIANT/seed-N (training, maps, scores), fusions.md, fusions.csv, runs.csv, fusions.png
 and image_scores.csv.gz.
 The same command continues an interrupted comparison, also with more fusions and seeds.
@@ -49,7 +49,7 @@ def make_parser() -> cli.Parser:
         nargs="+",
         default=["all"],
         metavar="F",
-        help="fusions, controls or your own; all: all fusions (default); controls: all controls",
+        help="fusions, controls, own variants; all: all fusions (default); controls: all controls",
     )
     add("--seeds", **cli.COUNT_FLAG, default=3, help="seeds 0 to N - 1 (default: 3)")
     add("--report", action="store_true", help="only write the table of the finished runs")
@@ -121,7 +121,7 @@ def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
         "--recipe",
         choices=RECIPES,
         metavar="NAME",
-        help="recipe of tools/train.py; the options below replace those of the recipe",
+        help="recipe of tools/train.py; the options below replace the recipe's values",
     )
     add("--preset", help=f"{', '.join(list_presets())} (default: {_DEFAULTS.preset})")
     add("--epochs", type=int, metavar="N", help=f"default: {_DEFAULTS.epochs}")
@@ -205,7 +205,7 @@ def main() -> int:
 
 
 def read_options(args: argparse.Namespace) -> plan.Options:
-    """Return the options that affect the scores; flags override the recipe."""
+    """Return the options that affect the scores, with flags in place of the recipe's values."""
     own = {field.name for field in fields(plan.Options)}
     values = {name: value for name, value in RECIPES.get(args.recipe, {}).items() if name in own}
     given = {name: value for name in own if (value := getattr(args, name)) not in (None, [])}
@@ -214,7 +214,7 @@ def read_options(args: argparse.Namespace) -> plan.Options:
 
 
 def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run]) -> int:
-    """Run the comparison: runs, costs and table; return the exit status."""
+    """Do the runs, measure the costs, write the table, and return the exit status."""
     data = prepare_data(args.output, options)
     done = sum(run.finished for run in runs)
     print(f"{counted(len(runs), 'run')}, {done} finished before")
@@ -247,7 +247,7 @@ def write_report(output: Path) -> str:
 
 
 def measure_costs(args: argparse.Namespace, options: plan.Options) -> bool:
-    """Measure the costs of the variants with a finished run; return whether this succeeded."""
+    """Measure the costs of the variants with a finished run; return False for a failure."""
     names = list(plan.read_plan(args.output)["seeds"])
     variants = [
         variant

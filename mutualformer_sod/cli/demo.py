@@ -1,4 +1,4 @@
-"""Serve a browser page that computes the saliency map of a picture and its depth."""
+"""Serve a browser page that predicts a saliency map from a picture and its depth."""
 
 import argparse
 import os
@@ -42,7 +42,7 @@ def main() -> None:
     cli.require_packages("demo", "gradio")
     port = free_port(args.host, args.port)
     weights = released.name_weights([released.find_weights(given) for given in args.weights])
-    # Imported here: --help and wrong flags need no torch.
+    # Import late, because --help and wrong flags need no torch.
     from mutualformer_sod.inference.estimated_depth import estimator_of
     from mutualformer_sod.inference.predictor import Predictor
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def serve_page(predictors: dict, port: int, args: argparse.Namespace) -> NoReturn:
-    """Serve the page of these predictors until a signal arrives; remove temporary files."""
+    """Serve the page until a signal arrives, and then remove the temporary files."""
     from mutualformer_sod.demo.samples import make_samples
     from mutualformer_sod.demo.service import Service
 

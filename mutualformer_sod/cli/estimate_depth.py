@@ -45,7 +45,7 @@ def main() -> None:
     check_writable(args.output.parent if is_training else args.output)
     if is_training and args.output.exists():
         raise InputError(f"{args.output}: exists. Fix: pass the name of a new file.")
-    # Imported here: --help needs no torch.
+    # Import late, because --help needs no torch.
     import torch
 
     from mutualformer_sod.data.discovery.sets import discover_sets, limited
@@ -61,7 +61,7 @@ def main() -> None:
         model = depth_estimator.DepthEstimator(pretrained=args.pretrained)
         score = train_estimator(model, sets, epochs=args.epochs, near=args.near, amp=amp)
         depth_estimator.save_estimator(model, args.output)
-        result = "no image was held out" if score is None else f"{score:.3f} on images held out"
+        result = "no image was held out" if score is None else f"{score:.3f} on held-out images"
         print(f"correlation with measured depth: {result}: {args.output}")
         chosen = ["--data", *args.data, "--sets", *args.sets, "--weights", args.output]
         suggest("estimate-depth", "maps", *chosen, "--output", "outputs/estimated")

@@ -1,4 +1,4 @@
-"""Score folders of saliency maps against ground truths: all common metrics, one table."""
+"""Score saliency maps against ground truths by all common metrics, in one table."""
 
 import argparse
 import sys
@@ -66,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
         "--metrics",
         choices=("table", "all"),
         default="table",
-        help="all: compute the slow metrics, too, and show them unless --columns is given; "
+        help="all: compute the slow metrics, too, and show them unless --columns is passed; "
         "camouflage_context is computed only with --columns (default: table)",
     )
     for flag, effect in SWITCHES.items():
@@ -107,7 +107,7 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
-    """Return the methods of ``--published``; without the flag, return no methods."""
+    """Return the methods of ``--published``, or no methods without this flag."""
     return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 
@@ -121,7 +121,7 @@ def main() -> int:
 
 
 def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:
-    """Evaluate with the metrics that are registered now, and report ``columns``."""
+    """Evaluate by the registered metrics, and report ``columns``."""
     check_digits(args.digits)
     args.published = quoted_methods(args.published)
     if args.plots:
@@ -240,7 +240,7 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
 
 
 def print_comparison(args: argparse.Namespace, results: Results) -> None:
-    """Print the paired comparison on every set that both methods are scored on."""
+    """Print the paired comparison on every set on which both methods are scored."""
     scored = [results.scores.get(method, {}) for method in args.compare]
     wanted = {name: args.compare for name in scored[0] if name in scored[1]}
     tables = read_common(args.output / "per_image.csv", wanted)
@@ -249,13 +249,13 @@ def print_comparison(args: argparse.Namespace, results: Results) -> None:
         first, second = ({name: s[:, i] for name, s in table.items()} for i in (0, 1))
         print(comparison_text(set_name, *args.compare, compare(first, second)))
     if not tables:
-        print(f"{' − '.join(args.compare)}: no image has scores of both")
+        print(f"{' − '.join(args.compare)}: no image has scores of both methods")
 
 
 def report_significance(
     args: argparse.Namespace, columns: tuple[str, ...], results: Results
 ) -> None:
-    """Compare all methods that are scored on a set; write the files, and print the tables."""
+    """Compare all methods that are scored on a set, write the files, and print the tables."""
     wanted: dict[str, list[str]] = {}
     for method, scores in results.scores.items():
         for set_name in scores:

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 SUFFIXES = {"onnx": ".onnx", "exported-program": ".pt2"}
 TOLERANCE = 1e-4  # maximum difference of saliency
 EPILOG = """\
-The inputs are rgb, depth and has_depth; the output is logits. The metadata of the file contain
-their shapes and ranges, the model's configuration and the training protocol. The batch size is
-variable. Without --size, the image size is variable too, in multiples of the network's stride.
+The inputs are rgb, depth and has_depth; the output is logits. The metadata of the file contain the
+shapes and ranges of inputs and output, the model's configuration and the training protocol. The
+batch size is variable. Without --size, the image size is variable too, in multiples of the
+network's stride.
 docs/export.md shows how to use a file.
 """
 
@@ -70,7 +71,7 @@ def main() -> None:
     if args.opset is not None and args.format != "onnx":
         raise InputError("--opset has no effect without --format onnx. Fix: omit it")
     cli.check_result_files(args, "output")
-    # Imported here: --help and wrong flags need no torch.
+    # Import late, because --help and wrong flags need no torch.
     from mutualformer_sod.inference import export
     from mutualformer_sod.models.weights import load_weights
 
@@ -106,7 +107,7 @@ def main() -> None:
 def load_images(
     args: argparse.Namespace, size: int, model: SaliencyDetector
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Load the first images of the sets of ``--check`` as one batch: rgb, depth, has_depth."""
+    """Load the first images of the sets of ``--check`` as a batch of rgb, depth and has_depth."""
     from torch.utils.data import default_collate
 
     from mutualformer_sod.data.depth.polarity import with_encodings
@@ -116,7 +117,7 @@ def load_images(
     sets = [item for item in discover_sets([args.check]) if item.has_rgb]
     if not sets:
         raise InputError(
-            f"--check {args.check}: no set with colour images. Fix: pass a folder of such sets"
+            f"--check {args.check}: no set with colour images. Fix: pass a folder of RGB sets"
         )
     second = model.config.second_modality
     refuse_other_modality(sets, second, "the network", f"pass --check a folder with {second}")

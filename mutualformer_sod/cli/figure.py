@@ -1,4 +1,4 @@
-"""Draw colour, depth, the maps of several methods and ground truth, a row for each image."""
+"""Draw one row per image, with colour, depth, maps of several methods and ground truth."""
 
 import argparse
 import contextlib
@@ -66,7 +66,7 @@ def figure_rows(
 
 
 def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dict[str, Path]:
-    """Return stem -> map of a method on a set; for two files of a stem, use the PNG file."""
+    """Return stem -> map of a method on a set, the PNG file if a stem has two files."""
     files = {sample.stem: sample.gt or sample.rgb for sample in sod_set.samples}
     found = find_map_folder(
         *(folder, method, sod_set.name, files), only_set=only_set, canonical_name=canonical_name
@@ -76,7 +76,7 @@ def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dic
 
 
 def read_map_picture(path: Path | None) -> np.ndarray | None:
-    """Read a map as a colour picture of 8 bits, or else as saliency; return None without a path."""
+    """Read a map as an 8-bit colour picture, or else as saliency; return None for path None."""
     if path is None:
         return None
     if path.suffix.lower() not in (".npy", ".tif", ".tiff"):

@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
         type=cli.at_least(100),
         default=2000,
         metavar="PX",
-        help="longest side of the full-size pictures; larger ones are shrunk (default: 2000)",
+        help="longest side of the full-size pictures; larger pictures are shrunk (default: 2000)",
     )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument(
@@ -105,7 +105,7 @@ def main() -> int:
     work = partial(make_card, pictures=pictures, normalize=normalize)
     made = in_processes(work, images, args.workers or usable_cores())
     cards = list(tqdm(made, total=len(images), unit="image", disable=None))
-    maps = "stretched to its own minimum and maximum" if normalize else "taken as v/255"
+    maps = "stretched to its own minimum and maximum" if normalize else "read as v/255"
     note = f"Scores are per image; each map is {maps}; mutualformer_sod {__version__}."
     write_page(args.output / "index.html", args.title, methods, cards, note)
     if wants_figure:
@@ -115,7 +115,7 @@ def main() -> int:
 
 
 def check_output(args: argparse.Namespace, wants_figure: bool) -> None:
-    """Refuse to replace files, or to write a page among the maps."""
+    """Refuse to replace files, or to write a page in the folder of the maps."""
     output, maps = args.output.resolve(), args.maps.resolve()
     if output == maps or maps in output.parents:
         raise InputError(f"--output {args.output}: is inside --maps. Fix: pass a folder elsewhere.")
@@ -184,7 +184,7 @@ def report(
 
 
 def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Return (set, note) -> stems; a note interprets ground-truth values besides 0 and 255."""
+    """Return (set, note) -> stems; a note interprets ground-truth values other than 0 and 255."""
     notes: dict[tuple[str, str], list[str]] = {}
     for card in cards:
         if card.gt_note:

@@ -1,4 +1,4 @@
-"""Merge the scores.json of several evaluations of the same protocol into one table."""
+"""Merge the scores.json files of evaluations with the same protocol into one table."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ def suggest_program(*words: object) -> None:
 
 
 def is_first_process() -> bool:
-    """Return whether this process is the first or only one of a distributed run."""
+    """Return whether this process is the only process or the first process of a run."""
     return os.environ.get("RANK", "0") == "0"
 
 

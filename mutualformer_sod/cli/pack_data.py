@@ -1,4 +1,4 @@
-"""Pack reduced copies of training sets into shards for another machine, or unpack such shards."""
+"""Pack reduced copies of training sets into shards for another machine, or unpack the shards."""
 
 import argparse
 from pathlib import Path
@@ -42,7 +42,7 @@ def main() -> None:
     check_writable(args.output)
     if args.unpack is not None:
         if args.data:
-            parser.error("--data and --unpack exclude each other. Fix: pass one of them")
+            parser.error("--data and --unpack exclude each other. Fix: pass only one flag")
         parser.refuse_unused(args, _OF_PACKING, "with --unpack")
         unpack(args)
     elif args.share == 1 and args.seed:

@@ -73,7 +73,7 @@ def map_pictures(args: argparse.Namespace) -> int:
 
 
 def suggest_next(args: argparse.Namespace, pictures: list, second: object) -> None:
-    """Print the next command: with depth found beside the picture, with all outputs, or a demo."""
+    """Print a command that adds depth found beside the picture, adds outputs or starts a demo."""
     from mutualformer_sod.inference.picture_pairs import depth_beside
 
     again = [*args.rgb] if args.pictures else ["--rgb", *args.rgb]

@@ -52,8 +52,8 @@ def make_parser(description: str) -> cli.Parser:
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
         help="orientation of the depth map of a picture with an orientation tag: as the picture is "
-        "stored in its file, or as it is shown; auto: stored, unless the sides of the map fit only "
-        "the shown picture (default)",
+        "stored in its file, or as it is shown; auto: stored, unless the sides of the map match "
+        "only the shown picture (default)",
     )
     cli.add_flags(parser, "--estimate-depth")
     add(
@@ -81,7 +81,7 @@ def make_parser(description: str) -> cli.Parser:
         "--near",
         choices=("auto", "white", "black", "disparity", "strict"),
         default="auto",
-        help="which depth values are near the camera: large (white) or small (black) ones; "
+        help="which depth values are near the camera: large (white) or small (black); "
         "disparity: large, and 0 means no value; auto: decided from the maps and their type, such "
         "as millimetres (default); strict: auto, but stop if the evidence is weak or contradicts "
         "the type",
@@ -111,21 +111,22 @@ def check_combinations(parser: cli.Parser, args: argparse.Namespace) -> None:
     if args.near != "auto" and args.depth is None and args.depth_video is None:
         parser.error("--near has no effect without depth. Fix: pass --depth or --depth-video, too.")
     if args.depth is not None and args.thermal is not None:
-        parser.error("--depth and --thermal exclude each other. Fix: pass one of them.")
+        parser.error("--depth and --thermal exclude each other. Fix: pass only one flag.")
     if args.depth_orientation is not None and args.depth is None and args.thermal is None:
         parser.error(
-            "--depth-orientation has no effect without --depth or --thermal. Fix: pass one of them."
+            "--depth-orientation has no effect without --depth or --thermal. "
+            "Fix: pass --depth or --thermal, too."
         )
     for name in ("depth", "thermal", "depth_video"):
         if args.estimate_depth is not None and getattr(args, name) is not None:
             flag = flag_of(name)
-            parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one of them.")
+            parser.error(f"--estimate-depth has no effect with {flag}. Fix: omit one flag.")
 
 
 def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
     """Store the arguments without a flag as the value of ``--rgb`` or, for a video, ``--video``."""
     if args.pictures and (args.rgb or args.video):
-        parser.error("pictures are passed both with and without a flag. Fix: pass them in one way")
+        parser.error("pictures are passed with and without a flag. Fix: pass all in one way")
     is_video = len(args.pictures) == 1 and args.pictures[0].suffix.lower() in VIDEO_SUFFIXES
     if is_video and not args.pictures[0].is_dir():
         args.video = args.pictures[0]
@@ -135,7 +136,7 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
         taken = args.estimate_depth not in (None, ESTIMATOR)
         parser.error(
             "no picture given. Fix: pass pictures, folders or a video, also with --rgb or --video"
-            + (", before --estimate-depth, which uses the next word as its FILE" if taken else "")
+            + (", before --estimate-depth, which uses the next argument as FILE" if taken else "")
         )
 
 

@@ -24,7 +24,7 @@ def main() -> None:
         raise InputError(
             "list accepts no names and no flags. Fix: pass fetch NAME to download weights"
         )
-    # Imported here: --help and wrong flags need no torch.
+    # Import late, because --help and wrong flags need no torch.
     from mutualformer_sod.models.backbone_packages import PACKAGES
     from mutualformer_sod.models.pretrained import backbone_file, cached_backbone, fetch
 

@@ -1,4 +1,4 @@
-"""Serve maps over HTTP: POST a picture and its depth, get map, overlay or cut-out as PNG."""
+"""Serve maps, overlays and cut-outs as PNG over HTTP, for a posted picture and its depth."""
 
 import argparse
 import logging
@@ -56,7 +56,7 @@ def main() -> None:
     cli.require_packages("serve", *PACKAGES)
     weights = find_weights(args.weights)
     listening = bind(args.host, args.port)
-    # Imported here: --help and wrong flags need no torch.
+    # Import late, because --help and wrong flags need no torch.
     from mutualformer_sod.inference.estimated_depth import estimator_of
     from mutualformer_sod.inference.picture_maps import settings_of
     from mutualformer_sod.inference.predictor import Predictor
@@ -92,7 +92,7 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
     """Serve until a signal arrives; answer the accepted requests before the end."""
     import uvicorn
 
-    for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get these remarks
+    for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get the remarks
         logging.getLogger(source).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,

@@ -12,10 +12,10 @@ from mutualformer_sod.errors import InputError, name_list, with_flags
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
-Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth (without one, of the
-colour image), with OUTPUT/METHOD/run.json beside them. A second run continues an interrupted one.
-Under torchrun (tools/launch.py) the processes share the images. The line "speed" shows images/s and
-the fraction of the time that the network takes.
+Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth or, without ground
+truth, of the colour image. OUTPUT/METHOD/run.json has the settings. A second run continues an
+interrupted run. Under torchrun (tools/launch.py) the processes share the images. The line "speed"
+shows images/s and the ratio of the network's time to the total time.
 """
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
         "--near",
         help="which depth values are near the camera: auto (decided from the depth maps), white, "
         "black, disparity (white, and 0 means no value), strict (auto, but stop if the evidence is "
-        "weak or contradicts the type), or one for a set: SET=white",
+        "weak or contradicts the type), or one value for a set: SET=white",
     )
     cli.add_flags(
         parser,
@@ -67,7 +67,7 @@ def main() -> None:
         raise InputError(
             f"--method {args.method!r} is a path. Fix: pass a folder name, such as small_rgb."
         )
-    # Imported here: --help and wrong flags need no torch.
+    # Import late, because --help and wrong flags need no torch.
     from mutualformer_sod.distributed import one_voice
 
     with one_voice():
@@ -114,7 +114,7 @@ def make_maps(args: argparse.Namespace) -> None:
 
 
 def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
-    """Return the sets with the images to map; the main process prints remarks on the sets.
+    """Return the sets whose maps to predict; the main process prints remarks on the sets.
 
     The network sees ``modality``; ``second`` is the second modality of its training.
     """

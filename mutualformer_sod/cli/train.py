@@ -29,7 +29,7 @@ _ALIASES = {"finetune": ("--finetune",), "min_lr_ratio": ("--min-lr-share",)}
 def make_parser() -> cli.Parser:
     """Return the parser, with the flags that TrainConfig declares.
 
-    argparse is used: it prints grouped help and one-line errors without a further dependency.
+    argparse prints grouped help and one-line errors without a further dependency.
     """
     # An omitted flag stays out of the result, so the recipe's value or the default applies.
     parser = cli.Parser(__doc__, EPILOG)
@@ -90,7 +90,7 @@ def read_options(args: dict[str, Any]) -> tuple[TrainConfig, dict[str, Any], str
     for name in ("fusion", "head"):
         if name in args and name in overrides:
             raise InputError(
-                f"--{name} and --set {name}= set the same option. Fix: pass one of them"
+                f"--{name} and --set {name}= set the same option. Fix: pass only one flag"
             )
         if name in args:
             overrides[name] = args.pop(name)

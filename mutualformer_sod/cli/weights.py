@@ -12,8 +12,8 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256
 
 EPILOG = """\
-verify compares each file with the SHA-256 in weights/released.json, and loads it. Your own files
-contain their checksums.
+verify compares each file with the SHA-256 in weights/released.json, and loads the file. Your own
+files contain their checksums.
 """
 
 

@@ -13,10 +13,10 @@ class Recurrence(Switches):
     """Recurrence S(t+1) = eps L S(t) R + (1 - eps) A, for any S(0).
 
     Attributes:
-        form: L S R for the rgb side: "released" (the published code, W_r^T S W_d) or "paper"
+        form: L S R for rgb: "released" (the published code, W_r^T S W_d) or "paper"
             (W_r S W_d^T).
         epsilon: weight of the diffused term, in (0, 1).
-        steps: number of iterations; the published code has one.
+        steps: number of iterations; the published code has one iteration.
         affinity: A = W_r + W_d ("sum", as published) or half of this sum ("mean").
     """
 

@@ -16,7 +16,7 @@ _TABLE = re.compile(r"<!-- (recipes|options: ([a-z ]+)) -->\n(?:\|.*\n)*")
 
 
 def with_tables(document: str) -> str:
-    """Return the document with the table below every marker generated again.
+    """Return the document with a newly generated table below every marker.
 
     Markers are ``<!-- options: GROUP -->`` and ``<!-- recipes -->``.
     """

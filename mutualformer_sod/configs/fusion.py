@@ -1,8 +1,8 @@
 """Configuration and registry of the fusion methods.
 
-Each method is one file of ``models/fusion``. The file declares a module and a configuration with
-the method's own switches; ``register_fusion`` adds both to the registry. The command line, the cost
-benchmark, the comparison and the tests read the registry.
+Each method is one file of ``models/fusion``. The file of a method declares a module and a
+configuration with the method's switches; ``register_fusion`` adds both to the registry. The
+command line, the cost benchmark, the comparison and the tests read the registry.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ HEADS = ("auto", "merge", "ensemble")
 
 @dataclass(frozen=True)
 class FusionConfig(Switches):
-    """Options of every fusion method; a method's subclass adds its own switches.
+    """Options of every fusion method, to which the subclass of a method adds switches.
 
     Attributes:
         fusion: name of the method in the registry.
         head: "merge" decodes one fused map, "ensemble" decodes each stream; "auto" is the head of
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
-        fine_width: width of the levels finer than the coarsest, which convolutions fuse.
+        fine_width: width of the levels that convolutions fuse, all except the coarsest.
         NEEDS: option -> (other option, value): the option has an effect only with this value
             of the other option.
     """
@@ -88,7 +88,7 @@ class Method:
 
     @property
     def switches(self) -> dict[str, dataclasses.Field]:
-        """Options of the method by name, including the options of every method."""
+        """Options of the method by name, including the options that all methods have."""
         return {item.name: item for item in dataclasses.fields(self.config)}
 
     def why_unused(self, name: str, options: Mapping[str, Any]) -> str | None:
@@ -114,7 +114,7 @@ Module = TypeVar("Module", bound=type)
 def register_fusion(
     name: str, description: str, config: type[FusionConfig] = FusionConfig, **traits: Any
 ) -> Callable[[Module], Module]:
-    """Add the decorated module to the registry; the arguments are fields of ``Method``.
+    """Add the decorated module to the registry, with fields of ``Method`` as arguments.
 
     Raises:
         ValueError: a method of this name is registered already.
@@ -144,7 +144,7 @@ def fusion_methods() -> dict[str, Method]:
 
 def find_fusion(name: str) -> Method:
     """Return the registry entry of a method; raise InputError for an unknown name."""
-    check(isinstance(name, str), "fusion", name, "a word")
+    check(isinstance(name, str), "fusion", name, "a string")
     methods = fusion_methods()
     check(name in methods, "fusion", name, f"one of {', '.join(methods)}")
     return methods[name]

@@ -1,7 +1,7 @@
 """Names of the fusion methods and of their options, without an import of torch.
 
-``--help`` of the commands lists these names. The names are read from the source files in
-``models/fusion``; a test compares the names with the registry.
+``--help`` of the commands lists the names, which are read from the source files in
+``models/fusion``. A test compares the names with the registry.
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Configuration of the network: one frozen dataclass for each part, and the named presets.
 
-Option names are unique over all parts, so that a flat override (``epsilon=0.5``) reaches any part.
+Option names are unique across parts, so that a flat override (``epsilon=0.5``) reaches any part.
 A configuration is plain data; every checkpoint and weights file contains it as JSON.
 """
 
@@ -45,7 +45,7 @@ class EncoderConfig(Switches):
             selects this pretrained network; its maps at strides 4 and 8 are also features.
         encoder_drop_path: stochastic depth rate.
         stem_width: width of the hybrid stem at stride 4; half at stride 2. GroupNorm has 8 groups.
-        stem_blocks: residual blocks of the hybrid stem for each stride from 4 on.
+        stem_blocks: number of residual blocks of the hybrid stem for each stride from 4 on.
     """
 
     backbone: str = "deit_small_patch16_224"
@@ -77,7 +77,7 @@ class DecoderConfig(Switches):
     Attributes:
         decoder_width: width of the stages; half of this width at stride 4.
         detail_width: width of the detail branch at stride 1, doubled at stride 2 and again at 4.
-        finest: stride of the finest maps, 1 or 2. With 2, the logits are interpolated.
+        finest: stride of the finest maps, 1 or 2. With stride 2, the logits are interpolated.
         stage_convs: number of 3x3 convolutions in a stage.
         side_heads: number of deeply supervised stages, from the second-to-last to coarser stages.
     """
@@ -139,7 +139,7 @@ class ModelConfig(Switches):
     def to_dict(self) -> dict[str, Any]:
         """Return a nested plain dictionary, ready for JSON.
 
-        The second modality depth has no entry, as in files of older versions.
+        ``second_modality`` is omitted if it is depth, as in files of older versions.
         """
         values = dataclasses.asdict(self)
         if self.second_modality == DEPTH:
@@ -159,7 +159,7 @@ class ModelConfig(Switches):
             raise InputError(
                 "the model configuration is not a JSON object. Fix: pass other weights"
             )
-        # Files without the fields mean and std were trained with ImageNet's values.
+        # Networks of files without mean and std were trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
             found = _PARTS.keys() & values.keys()
@@ -223,7 +223,7 @@ def make_config(preset: str = DEFAULT_PRESET, **overrides: Any) -> ModelConfig:
 
     Raises:
         InputError: unknown preset or option, an illegal value, or an option that has no effect
-            in combination with the others; the message names the choices.
+            in combination with other options; the message names the choices.
     """
     overrides = current_names(overrides)
     config = replace_options(preset, overrides)
@@ -276,7 +276,7 @@ def overrides_of(config: ModelConfig) -> dict[str, Any]:
 
 
 def option_owners(of_fusions: Iterable[str] | None = None) -> dict[str, str]:
-    """Return option name -> part of the configuration; "model" is the top level.
+    """Return the part of the configuration that has each option; "model" is the top level.
 
     Args:
         of_fusions: names of the options of all fusion methods; None reads the registry, which

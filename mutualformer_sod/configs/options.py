@@ -16,7 +16,7 @@ from mutualformer_sod.errors import InputError
 
 @dataclass(frozen=True)
 class Unset:
-    """Description of the default None. Without this rule, None switches the option off."""
+    """Description of the default None, for an option that None does not switch off."""
 
     text: str
 
@@ -72,7 +72,7 @@ def option(
     """Declare a dataclass field as an option.
 
     Args:
-        group: heading in ``--help`` and in the document; "" for the required options.
+        group: heading in ``--help`` and in docs/training.md; "" for the required options.
         effect: help text.
         rules: at most one rule of each class. Without ``Resume``, a resumed run must have the
             same value as before.

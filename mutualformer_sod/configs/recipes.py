@@ -1,8 +1,8 @@
-"""Recipes of training: each file in the folder ``recipes`` sets several options at once.
+"""Training recipes, each a file in the folder ``recipes`` that sets several options.
 
-A file is ``{"description": "...", "options": {...}}``; the recipe has the file's name. The format
-is JSON, because the standard library of Python 3.10 cannot read TOML. ``make_train_config`` checks
-names and values.
+A file contains ``{"description": "...", "options": {...}}``; the recipe has the file's name. The
+format is JSON, because the standard library of Python 3.10 cannot read TOML.
+``make_train_config`` checks names and values.
 """
 
 import json
@@ -26,7 +26,7 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
 
     Raises:
         InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect with
-            the others. Options of the recipe, and values that switch an option off, may have no
+            other options. Options of the recipe, and values that switch an option off, may have no
             effect.
     """
     if recipe is not None and recipe not in RECIPES:
@@ -34,7 +34,7 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
     values = dict(RECIPES[recipe]) if recipe else {}
     if fields.get("train_sets"):  # the given sets replace the recipe's protocol
         values.pop("protocol", None)
-    if fields.get("init_weights") or fields.get("finetune"):  # these weights replace the recipe's
+    if fields.get("init_weights") or fields.get("finetune"):  # replace the recipe's weights
         values.pop("pretrained", None)
     values |= fields
     if unknown := sorted(values.keys() - options_of(TrainConfig)):

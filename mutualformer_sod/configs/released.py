@@ -41,11 +41,11 @@ def released_weights() -> dict[str, Path]:
 def find_weights(given: str | os.PathLike[str]) -> Path:
     """Find a weights file by its path, its folder, or the name of released weights.
 
-    A file is preferred to released weights of the same name. A folder must be one that
-    ``save_pretrained`` wrote.
+    A file is preferred to released weights of the same name. A folder must be an
+    output of ``save_pretrained``.
 
     Raises:
-        InputError: there is no such file, folder or name.
+        InputError: no weights have the path, folder or name ``given``.
     """
     path = Path(given)
     for file in (path, path / HUB_FILE):
@@ -58,7 +58,7 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
         trained = path / "weights.safetensors"
         remedy = f"pass {trained}" if trained.is_file() else "pass a folder of save_pretrained"
         raise InputError(
-            f"{given}: a folder without {HUB_FILE}. Fix: {remedy}, or a weights.safetensors of "
+            f"{given}: is a folder without {HUB_FILE}. Fix: {remedy}, or a weights.safetensors of "
             "tools/train.py."
         )
     names = ", ".join(released) or f"none is in {FOLDER}"
@@ -69,7 +69,7 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
 
 
 def name_weights(weights: Sequence[Path]) -> dict[str, Path]:
-    """Return name -> weights file; files that are not released get the shortest unique name.
+    """Return the weights files by name; a file that is not released gets its shortest unique name.
 
     Raises:
         InputError: a file is passed twice.
@@ -80,14 +80,14 @@ def name_weights(weights: Sequence[Path]) -> dict[str, Path]:
     choices = [[released[p]] if p in released else list(_names(p)) for p in resolved]
     for path, names in zip(resolved, choices, strict=True):
         if resolved.count(path) > 1:
-            raise InputError(f"`weights` {path}: given twice. Fix: pass each file once.")
+            raise InputError(f"`weights` {path}: is passed twice. Fix: pass each file once.")
         unique = (name for name in names if sum(name in others for others in choices) == 1)
         found[next(unique, names[0])] = path
     return found
 
 
 def _names(path: Path) -> Iterator[str]:
-    """Yield names of a file, short to long; the first for ``runs/x/weights.safetensors`` is x."""
+    """Yield names of a file, short to long, starting with x for ``runs/x/weights.safetensors``."""
     parts = [*path.parts[1:-1], path.stem]
     if path.stem in _USUAL_STEMS and len(parts) > 1:
         parts.pop()

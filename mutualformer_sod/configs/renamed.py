@@ -8,7 +8,7 @@ RENAMED = {
     "blocks_per_tap": "blocks_per_level",
     "min_lr_share": "min_lr_ratio",
 }
-_REMOVED = ("attention_stride",)  # it never changed a network
+_REMOVED = ("attention_stride",)  # this option never changed a network
 
 
 def current_names(options: Mapping[str, Any]) -> dict[str, Any]:

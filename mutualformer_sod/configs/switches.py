@@ -1,6 +1,6 @@
 """Declaration and checks of dataclass fields that are options of the model.
 
-The same functions check the options of a training run, which ``options`` declares.
+The checks also apply to the options of a training run, which ``options`` declares.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ def check_fields(part: object, form: str = "{}") -> None:
 
 
 def field_types(cls: type) -> dict[str, Any]:
-    """Return field name -> type; for the annotation ``int | None``, the type is int."""
+    """Return the type of each field, by name; int for the annotation ``int | None``."""
     return {name: _alternatives(hint)[0] for name, hint in get_type_hints(cls).items()}
 
 
@@ -87,12 +87,12 @@ def _list_of(is_item: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _TYPES = {  # accepted values, and their name in messages
-    str: (lambda value: isinstance(value, str), "a word"),
+    str: (lambda value: isinstance(value, str), "a string"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     int: (_is_whole, "a whole number"),
     float: (_is_number, "a number"),
     tuple[int, ...]: (_list_of(_is_whole), "a list of whole numbers, for example [3, 6, 9, 12]"),
-    tuple[str, ...]: (_list_of(lambda value: isinstance(value, str)), "a list of words"),
+    tuple[str, ...]: (_list_of(lambda value: isinstance(value, str)), "a list of strings"),
     tuple[float, float, float]: (
         lambda value: _list_of(_is_number)(value) and len(value) == 3,
         "a list of three numbers, one for each of R, G, B",
@@ -127,7 +127,7 @@ class Switches:
 
 
 def parse_fields(assignments: list[str]) -> dict[str, Any]:
-    """Parse ``--set``: return ``["epsilon=0.5", "share=true"]`` as a dictionary with typed values.
+    """Parse the assignments of ``--set``, such as "epsilon=0.5", as a dictionary of typed values.
 
     Raises:
         InputError: an assignment is malformed, repeated, or sets the preset.
@@ -143,7 +143,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         if name == "preset":
             raise InputError(f"--set {assignment!r} is not an option. Fix: pass --preset.")
         if name in fields:
-            raise InputError(f"--set {assignment!r}: {name} is given twice. Fix: pass it once.")
+            raise InputError(f"--set {assignment!r}: {name} is passed twice. Fix: pass it once.")
         try:
             fields[name] = json.loads(text)
         except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Configuration of a training run. Each option is declared only here."""
+"""Configuration of a training run, with the only declaration of each option."""
 
 import math
 from dataclasses import dataclass
@@ -58,13 +58,13 @@ _MORE = Resume(lambda v: v, "more, for a finished run")
 _SAME_IMAGES = Resume(lambda v: v != "off", "`ram` to `disk` and back")
 
 _RECORDED = Recorded(lambda v: v)
-# The folder on one machine is meaningless on another.
+# The folder on one machine has no meaning on another machine.
 _RECORDED_NAME = Recorded(lambda v: None if v is None else Path(v).name)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of one training run. Sizes are in pixels; paths are unchanged user input."""
+    """Options of one training run, with sizes in pixels and unchanged paths of the user."""
 
     preset: str = _model(DEFAULT_PRESET, _NAME, f"network: {', '.join(list_presets())}", _RECORDED)
     data: tuple[str, ...] = option("", (), Value("ROOT"), "folders of sets")

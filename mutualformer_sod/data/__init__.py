@@ -1,1 +1,1 @@
-"""Data sets: from files to tensors."""
+"""Data sets, from files on disk to tensors."""

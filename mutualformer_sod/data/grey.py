@@ -1,4 +1,4 @@
-"""Maps without polarity, such as thermal images: their encoding and conversion to [0, 1]."""
+"""Encoding of maps without polarity, such as thermal images, and conversion to [0, 1]."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class GreyEncoding:
     kind: str  # name of the modality, such as "thermal"
     is_empty: bool = False  # whether every map is constant or empty, so that only colour is used
 
-    # Polarity in the record of a run:
+    # The record of a run stores these values as the polarity:
     near: ClassVar[str] = "none"
     side: ClassVar[str] = "none"
     zero_is_hole: ClassVar[bool] = False  # whether 0 means that a pixel has no value
@@ -32,7 +32,7 @@ class GreyEncoding:
         return cls(kind, all(sample.levels[False] < 2 for sample in samples))
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
-        """Return (H, W) bool, true where a raw map (H, W) is NaN or infinite."""
+        """Return (H, W) bool, true where a raw map (H, W) has no valid value."""
         return find_holes(raw, metric=False)
 
     def describe(self) -> str:
@@ -43,6 +43,6 @@ class GreyEncoding:
 def grey_to_unit(raw: np.ndarray, encoding: GreyEncoding, rule: DepthRule = "minmax") -> np.ndarray:
     """Scale raw brightness (H, W) to (H, W) float32 in [0, 1], see `scale_to_unit`.
 
-    NaN and infinite pixels get the value of the nearest finite pixel. Brightness is not inverted.
+    Invalid pixels get the value of the nearest valid pixel. Brightness is not inverted.
     """
     return scale_to_unit(raw, encoding.find_holes(raw), rule)

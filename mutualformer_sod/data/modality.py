@@ -34,8 +34,9 @@ class Modality:
         one_map: singular noun for a map of this modality; an added "s" forms the plural.
         folders: lower-case folder names that identify the folder of the maps in a set.
         folder: name of the folder of the maps in sets that this package writes.
-        read: reads a file as a raw map (H, W) uint8, uint16 or float32, or raises InputError.
-        to_unit: converts a raw map to (H, W) float32 in [0, 1] by the encoding of its set.
+        read: function that reads a file as a raw map (H, W) uint8, uint16 or float32, and raises
+            InputError for an unusable file.
+        to_unit: function that converts a raw map to (H, W) float32 in [0, 1] by a set's encoding.
         has_polarity: whether the maps have a polarity, units and holes, as depth maps do.
             Without polarity the encoding of a set is a `GreyEncoding`.
         interpolation: cv2 flag for resizing a map to the size of its colour image. The default is
@@ -75,7 +76,7 @@ MODALITIES: dict[str, Modality] = {}
 
 
 def register_modality(modality: Modality) -> Modality:
-    """Register a modality of this or another package, so that the folder names are recognised.
+    """Register a modality of this or another package, so that its folder names are recognised.
 
     Raises:
         ValueError: the name or a folder name of the modality is registered already.
@@ -108,7 +109,7 @@ def modality_of_set(name: str) -> Modality | None:
 def modality_of(folders: Iterable[str], set_name: str) -> Modality:
     """Return the modality of a set from the names of its map folders and from its own name.
 
-    The name of a known set has priority: copies of thermal sets call their map folder "depth".
+    The name of a known set has priority: copies of thermal sets may call their map folder "depth".
     """
     names = {folder.casefold() for folder in folders}
     by_folder = (m for m in MODALITIES.values() if names & set(m.folders))
@@ -116,13 +117,13 @@ def modality_of(folders: Iterable[str], set_name: str) -> Modality:
 
 
 def refuse_named_otherwise(folder: Path, modality: Modality) -> None:
-    """Raise InputError if the name of a folder of maps, or of its set, means another modality."""
+    """Raise InputError if the name of a map folder, or of its set, indicates another modality."""
     folder = folder.absolute()
     # The name "t" alone does not identify thermal images: the folder may be temporary.
     by_folder = (m for m in MODALITIES.values() if folder.name in (m.folder, *m.folders[1:]))
     named = modality_of_set(folder.parent.name) or next(by_folder, modality)
     if named != modality:
-        problem = f"its name, or that of its set, stands for {named.maps}"
+        problem = f"the name of the folder, or of its set, indicates {named.maps}"
         remedy = f"pass the folder as `{named.name}`, with weights for such maps, or rename it."
         raise InputError(f"`{modality.name}` {folder}: {problem}. Fix: {remedy}")
 

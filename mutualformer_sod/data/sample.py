@@ -12,20 +12,20 @@ from mutualformer_sod.imaging.io import check_size, read_gt, read_rgb
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one sample; None if the set has no folder for a file."""
+    """The files of one sample, each None if the set has no folder for such files."""
 
     stem: str  # stem of the RGB file, or of the ground truth if there is no RGB file
     rgb: Path | None
     depth: Path | None
     gt: Path | None
-    modality: Modality = DEPTH  # modality of the file in depth
+    modality: Modality = DEPTH  # modality of the file ``depth``
 
 
 def read_sample(sample: Sample) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
     """Read the files of one sample.
 
-    The rule of its modality resizes a map to the size of the colour image, or of the ground truth
-    if there is no colour image. A ground truth that differs in size from the colour image is
+    A map is resized by the rule of its modality to the size of the colour image, or of the ground
+    truth if there is no colour image. A ground truth that differs in size from the colour image is
     refused, because scores would depend on the method of resizing.
 
     Returns:

@@ -1,4 +1,7 @@
-"""The demo page and its server; call `prepare_gradio` before importing this module."""
+"""The demo page and its server.
+
+Call `scratch.prepare_gradio` before importing this module.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -43,7 +46,7 @@ class _Gate:
             return
         try:
             await self._app(scope, receive, send)
-        except Exception as error:  # gradio raises it for an unknown function
+        except Exception as error:  # gradio raises an error for an unknown function
             if not any(part in scope["path"] for part in _CALLS):
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
@@ -67,7 +70,7 @@ class _Page(gr.Blocks):
         except InputError as error:
             problem = str(error)
         except Exception:
-            problem = "the files were not uploaded to this page. Fix: upload them first."
+            problem = "the files were not uploaded to this page. Fix: upload the files first."
         raise gr.Error(problem, print_exception=False)
 
 
@@ -79,7 +82,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
             with gr.Column(scale=1, min_width=300):
                 inputs = _inputs(list(service.predictors))
                 gr.Markdown(
-                    "Generated samples to click on. The title names where the object stands out."
+                    "Click on a generated sample. The title is the modality that shows the object."
                 )
                 gallery = gr.Gallery(
                     [(sample.thumbnail, sample.title) for sample in samples],
@@ -92,7 +95,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
                     buttons=[],
                     elem_id="samples",
                 )
-                button = gr.Button("Map it again", elem_id="again")
+                button = gr.Button("Predict again", elem_id="again")
             with gr.Column(scale=2, min_width=300):
                 outputs = _outputs()
         _connect(service, samples, inputs, outputs, gallery, button)
@@ -100,7 +103,7 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
 
 
 def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: int) -> str:
-    """Start the server in the background; return its address.
+    """Start the server in the background, and return its address.
 
     Up to ``queue`` requests wait; further requests are refused with a message.
     """
@@ -137,7 +140,7 @@ def _inputs(weights: list[str]) -> list[gr.Component]:
 def _outputs() -> list[gr.Component]:
     message = gr.Textbox(label="Message", lines=3, interactive=False, elem_id="message")
     shown = []
-    for pair in (("Map", "Overlay"), ("Cut-out", "Depth as the network got it: near = white")):
+    for pair in (("Map", "Overlay"), ("Cut-out", "Depth input of the network: near = white")):
         with gr.Row():
             for label in pair:
                 shown.append(

@@ -15,7 +15,7 @@ _THUMBNAIL = (160, 120)  # (W, H) of one half
 
 
 class Sample(NamedTuple):
-    """Files of one scene."""
+    """Title and files of one scene."""
 
     title: str  # modality in which the object is salient
     rgb: Path

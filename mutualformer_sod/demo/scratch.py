@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 
 _SWEEP_SECONDS = 20.0
-_NEW_SECONDS = 60  # younger folders are kept, because files may still be written to them
+_NEW_SECONDS = 60  # empty folders up to this age stay, because files may still be written
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Scratch:
 
 
 def prepare_gradio(folder: Path) -> None:
-    """Make gradio, before its import, store files in one folder and contact no other machine."""
+    """Configure gradio, before its import, to store files in a folder and contact no other host."""
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder),
         "GRADIO_ANALYTICS_ENABLED": "False",

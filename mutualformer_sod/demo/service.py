@@ -47,7 +47,7 @@ class Request:
 
 
 class Answer(NamedTuple):
-    """Outputs of one request; the pictures are PNG files, and a missing picture is None."""
+    """Outputs of one request, with a PNG file or None for each picture."""
 
     message: str
     saliency: Path | None = None  # of the size of the picture
@@ -65,7 +65,7 @@ class _Prediction(NamedTuple):
 
 
 class Service:
-    """Answer requests one at a time, from any number of threads; weights are chosen by name."""
+    """Answer requests one at a time, from any number of threads, with weights chosen by name."""
 
     def __init__(
         self, predictors: Mapping[str, Predictor], scratch: Scratch, most_pixels: int
@@ -106,7 +106,7 @@ class Service:
     def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
         """Return the output of the network, from the cache if possible."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
-        # The suffix of a depth map decides how it is read.
+        # The reader of a depth map depends on the suffix.
         suffix = request.depth and request.depth.suffix.lower()
         key = (*files, suffix, request.weights, request.invert)
         prediction = self._cache.pop(key, None)
@@ -120,7 +120,7 @@ class Service:
     def _write(
         self, stem: str, photo: Photo, saliency: np.ndarray, depth: np.ndarray | None
     ) -> list[Path]:
-        """Write the pictures of an `Answer`; return their files."""
+        """Write the pictures of an `Answer`, and return their files."""
         small = averaged(saliency, _SHOWN_PIXELS)
         pictures = {
             "map": (saliency.shape, paint("maps", photo, [saliency])),
@@ -142,7 +142,7 @@ def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Predictio
         without = "RGB only" if predictor.estimator is None else "estimated depth"
         notes = [f"no depth map: {without}"]
     elif predictor.modality == "rgb":
-        notes = ["these weights were trained without depth: RGB only"]
+        notes = ["the weights were trained without depth: RGB only"]
     else:
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)
@@ -157,7 +157,7 @@ def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Predictio
 def _read_depth(
     request: Request, photo: Photo
 ) -> tuple[np.ndarray | None, DepthEncoding | None, list[str]]:
-    """Return raw depth (h, w), its encoding, and remarks; None, None for constant depth."""
+    """Return raw depth (h, w) and its encoding, both None for constant depth, and remarks."""
     raw = read_depth(request.depth)
     samples = [DepthSample.of(raw)]
     encoding = encoding_of(samples, quiet=True)

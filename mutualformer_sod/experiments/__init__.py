@@ -1,1 +1,1 @@
-"""The fusion comparison: one encoder, decoder, recipe and evaluation for all fusion methods."""
+"""Comparison of all fusion methods with one encoder, decoder, recipe and evaluation."""

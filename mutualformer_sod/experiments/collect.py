@@ -55,7 +55,7 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
 
 
 def read_image_scores(path: Path) -> FusionTable:
-    """Read the table of a file of `write_image_scores`.
+    """Read a table from a file of `write_image_scores`.
 
     The table has no metrics that are the maximum of a curve.
 
@@ -98,7 +98,7 @@ def read_trial(run: plan.Run) -> Trial:
 
 
 def last_statistics(folder: Path) -> dict[str, float]:
-    """Return the statistics of a run's fusion at the last epoch; empty if there are none."""
+    """Return the statistics of a run's fusion at the last epoch, or {} without statistics."""
     try:
         return _statistics(_read_log(folder))
     except (OSError, ValueError, IndexError):

@@ -1,7 +1,7 @@
-"""Training and test images of a comparison: generated, split by scene, or two folders of sets.
+"""Generate, split or find the training and test images of a comparison.
 
-All variants and seeds use the same images, and no image is in both parts. Each kind of misleading
-depth is a copy of the test sets with other depth files.
+All variants and seeds use the same images, and no test image is a training image. Each kind of
+misleading depth is a copy of the test sets with other depth files.
 """
 
 import shutil
@@ -27,7 +27,7 @@ from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
 
 SPLIT_SEED = 0
-# These differ from the seeds of the released weights: 0 for training, 2027 for tests.
+# The released weights used other seeds: 0 for training, 2027 for tests.
 TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
 HOLDOUT = 0.2  # default ratio of test images, without other test data
 WHOLE, HELD_OUT = "all", "held-out"
@@ -39,7 +39,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
 
     Returns:
         "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set); the
-        "fingerprint" of their files; and "depths", the test part for each kind of test depth.
+        "fingerprint" of all files; and "depths", the test part for each kind of test depth.
 
     Raises:
         InputError: the data are unusable, a test image is damaged, an image has changed since the
@@ -80,7 +80,7 @@ def refuse_mixed(options: Options) -> None:
     if len(named) > 1:
         found = "; ".join(f"{modality.maps}: {name_list(own)}" for modality, own in named.items())
         raise InputError(
-            f"`data`: the sets have maps of several modalities ({found}); one is allowed. "
+            f"`data`: the sets have maps of several modalities ({found}), not of one. "
             "Fix: pass `sets` and `test_data` of one modality."
         )
 
@@ -105,7 +105,7 @@ def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
 
 
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
-    """Return the groups of an image: "all", the set of the image, and the kind of the scene.
+    """Return the groups of an image, which are "all", its set and the kind of its scene.
 
     If there are several test folders, the only group of an image is its folder. ``sources`` is the
     test part of the record of `prepare_data`. The stem of a generated scene ends in the kind.
@@ -120,7 +120,7 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
 
 
 def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str, Any]:
-    """Find the sets of both parts; decide their depth encodings once for all runs."""
+    """Find training and test sets, and decide their depth encodings once for all runs."""
     near = options.near if options.data else ("white",)  # polarity of generated scenes
     wanted = options.sets or None
     is_split = bool(options.data) and roots[0] != list(options.data)
@@ -130,7 +130,7 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
     tests = [_discover([root], None, "test") for root in roots[1]]
     held_out = tests[-1] if is_split else []
     others = [item for sets in (tests[:-1] if is_split else tests) for item in sets]
-    # Raises if --near names no set or several sets, or if no set has depth.
+    # An error is raised if --near names no set or several sets, or if no set has depth.
     every = [*whole, *others]
     chosen_sides([item.name for item in every], near, any(item.has_depth for item in every))
     train_near, test_near = _decide_near(whole, near), _decide_near(others, near)
@@ -191,7 +191,7 @@ def _drawn(kind: str, size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _both(train: Iterable[SodSet], test: Iterable[SodSet]) -> list[SodSet]:
-    """Return the sets of both parts; the prefix "test/" is added to the names of test sets."""
+    """Return training and test sets, with the prefix "test/" in the names of test sets."""
     return [*train, *(replace(item, name=f"test/{item.name}") for item in test)]
 
 
@@ -212,13 +212,13 @@ def _refuse_overlap(train: Sequence[SodSet], test: Sequence[SodSet]) -> None:
     if shared:
         raise InputError(
             f"`test_data`: {len(shared)} of its images are training images, for example "
-            f"{shared[0][1]} equals {shared[0][0]}. Fix: remove these from `data`, or pass other "
+            f"{shared[0][1]} equals {shared[0][0]}. Fix: remove copies from `data`, or pass other "
             "`sets`."
         )
 
 
 def _split(folder: Path, options: Options) -> None:
-    """Split the sets by scene, and link the files of both parts in two folders."""
+    """Split the sets by scene, and link the training and test files in two folders."""
     parts: dict[str, list[SodSet]] = {"train": [], "test": []}
     whole = _discover(options.data, options.sets or None, "train")
     chosen = [name for asked in options.holdout_sets for name in _named(asked, whole)]

@@ -1,4 +1,4 @@
-"""Differences between one variant and the others, with intervals over images and seeds."""
+"""Differences of one variant from the other variants, with intervals over images and seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MEAN_OF_GROUPS = "mean"
 
 @dataclass(frozen=True)
 class Difference:
-    """The S-measure of the reference minus that of another variant."""
+    """The S-measure of the reference minus the S-measure of another variant."""
 
     variant: str  # the other variant
     mean: float  # difference of the means over images and seeds
@@ -27,16 +27,16 @@ class Difference:
 def differences(
     scores: ImageScores, reference: str, draws: int = DRAWS
 ) -> dict[str, list[Difference]]:
-    """Compare the S-measure of a variant with that of all other variants on each group.
+    """Compare a variant with all other variants by the S-measure on each group.
 
     Only scores with the right depth are used. Each resample draws the same images of a group for
-    all variants, and draws seeds separately for each variant. Drawing from n seeds gives a variance
-    that is too small by the factor (n - 1) / n; this is corrected. A variant with one seed shows no
+    all variants, and draws seeds separately for each variant. The variance of draws from n seeds is
+    too small, and is corrected by the factor n / (n - 1). A variant with one seed shows no
     variation over seeds.
 
     Returns:
         group -> one difference for each other variant. The mean over several groups is included if
-        no image is in two groups: such an image would be resampled in each group independently.
+        no image is in two groups, because each group resamples images independently.
     """
     column = METRICS.index("s_measure")
     groups = {name: values[..., column] for name, values in scores.by_group().items()}

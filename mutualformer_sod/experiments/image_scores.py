@@ -1,4 +1,4 @@
-"""Scores of each image of all runs, and a file of these scores, from which reports are written."""
+"""Scores of each image of all runs, in a file from which reports are written."""
 
 import csv
 import gzip
@@ -34,7 +34,7 @@ class ImageScores:
 
     @property
     def kinds(self) -> list[str]:
-        """Return the kinds of test depth, the right one first."""
+        """Return the kinds of test depth, starting with the right depth."""
         return list(dict.fromkeys(kind for kind, _, _ in self.images))
 
     def by_group(self, kind: str = RIGHT) -> dict[str, np.ndarray]:
@@ -68,7 +68,7 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
             )
         images = own
         columns.append(values)
-    scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # as in the file
+    scores = np.round(columns, _DIGITS).transpose(1, 0, 2)  # rounded as in the file
     return ImageScores([(r.variant.name, r.seed) for r in runs], images, scores, sources)
 
 
@@ -83,7 +83,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
 
 
 def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> None:
-    """Write a gzip-compressed CSV: one line per image and kind of depth, 5 digits.
+    """Write a gzip-compressed CSV with 5-digit scores, one line per image and kind of depth.
 
     The path ends in ``.csv.gz``; the record is JSON data for the first line.
     """

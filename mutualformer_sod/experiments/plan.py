@@ -44,7 +44,7 @@ _DAMAGED = "{}: damaged. Fix: restore the file, or pass another `output`."
 class Options:
     """Options that affect the scores, and do not change after the start of a comparison.
 
-    Options without a comment are those of ``TrainConfig``.
+    Options without a comment are options of ``TrainConfig``.
 
     Raises:
         InputError: a value is illegal, a file is missing, or an option has no effect.
@@ -103,13 +103,13 @@ class Options:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON data."""
+        """Return the options as plain JSON data."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: a variant trained with one seed, and the folder of its training, maps and scores."""
+    """A variant trained with one seed, and the folder of its training, maps and scores."""
 
     variant: Variant
     seed: int
@@ -149,7 +149,7 @@ def run_of(output: Path, variant: Variant, seed: int) -> Run:
 def train_config(
     options: Options, run: Run, sources: dict[str, Any], resources: dict[str, Any]
 ) -> TrainConfig:
-    """Return the training options of a run; the recipe is the same for all runs.
+    """Return the training options of a run, with the same recipe for all runs.
 
     Args:
         options, run: options of the comparison, and one of its runs.
@@ -157,7 +157,7 @@ def train_config(
         resources: options without an effect on results, such as device and workers.
 
     Raises:
-        InputError: an illegal value.
+        InputError: a value is illegal.
     """
     own = {} if options.init_weights is None else {"init_weights": options.init_weights}
     config = make_train_config(
@@ -175,14 +175,14 @@ def train_config(
         seed=run.seed,
         output=str(run.folder),
     )
-    # Variants without depth ignore these options, but need equal options to share the cache.
+    # Variants without depth ignore near and estimated depth, but share the cache by equal options.
     return dataclasses.replace(
         config, near=tuple(sources["near"]), estimated_depth=options.estimated_depth
     )
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
-    """Start a comparison in a folder, or continue the comparison there, also with more variants.
+    """Start a comparison in a folder, or continue a started comparison, also with more variants.
 
     Raises:
         InputError: the folder has a comparison with other options, inputs or code.
@@ -214,8 +214,8 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
         )
     for path in changed(before.get("inputs", {}), now["inputs"]):
         raise InputError(
-            f"{path}: its content changed since {output} was started. Fix: restore it, or pass "
-            "another `output`."
+            f"{path}: its content changed since {output} was started. Fix: restore the content, "
+            "or pass another `output`."
         )
 
 
@@ -228,7 +228,7 @@ def read_plan(output: Path) -> dict[str, Any]:
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     if not folder.is_begun:
         raise InputError(
-            f"`output` {output}: no comparison there ({PLAN_FILE}). Fix: pass another folder."
+            f"`output` {output}: the folder has no {PLAN_FILE}. Fix: pass another folder."
         )
     plan = folder.read(options=dict, seeds=dict)
     if plan is None:  # an older version wrote one number of seeds for all variants

@@ -1,4 +1,4 @@
-"""Write the table of a comparison as Markdown, CSV and plot."""
+"""Write the table of a comparison as Markdown, as CSV and as a plot."""
 
 import csv
 import importlib.util
@@ -33,7 +33,7 @@ COSTS = {
 def write_fusions(folder: Path, table: FusionTable) -> str:
     """Write fusions.md, fusions.csv, runs.csv and, with matplotlib, fusions.png.
 
-    Return text for the terminal: a table of the means, and the notes.
+    Return the text for the terminal, with a table of the means and the notes.
     """
     write_text(folder / "fusions.md", fusion_markdown(table))
     write_text(folder / "fusions.csv", fusion_csv(table))
@@ -49,7 +49,7 @@ def write_fusions(folder: Path, table: FusionTable) -> str:
 
 
 def fusion_markdown(table: FusionTable) -> str:
-    """Format all tables as Markdown: costs, differences, misleading depth, metrics by group."""
+    """Format the tables of costs, differences, misleading depth and metrics as Markdown."""
     lines = [*_overview(table), "", *_differences(table), *_misleading(table)]
     heads = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in table.shown]
     for group in table.groups:
@@ -107,7 +107,7 @@ def _interval(item: Difference) -> str:
 
 
 def _misleading(table: FusionTable) -> list[str]:
-    """Return the tables of scores with misleading depth, one for each group."""
+    """Return the tables of scores with misleading depth, one table for each group."""
     if len(table.images.kinds) < 2:
         return []
     lines = []
@@ -165,7 +165,7 @@ def _reading(table: FusionTable) -> list[str]:
 
 
 def fusion_csv(table: FusionTable) -> str:
-    """Format one line per group and variant: mean and deviation of all metrics, and the costs."""
+    """Format a CSV of means, deviations and costs, with one line per group and variant."""
     names = table.metrics
     scores = [f"{name}_{kind}" for name in names for kind in ("mean", "std")]
     rows = [["group", "images", "variant", "seeds", *scores, *COSTS, EXCHANGE]]
@@ -180,7 +180,7 @@ def fusion_csv(table: FusionTable) -> str:
 
 
 def runs_csv(table: FusionTable) -> str:
-    """Format one line per group, variant and seed."""
+    """Format a CSV of scores and statistics, with one line per group, variant and seed."""
     names = table.metrics
     logged = list(dict.fromkeys(name for trial in table.trials for name in trial.statistics))
     rows = [["group", "variant", "seed", *names, "training_seconds", *logged]]
@@ -198,7 +198,7 @@ def _csv(rows: list[list[Any]]) -> str:
 
 
 def plot_fusions(path: Path, table: FusionTable) -> None:
-    """Draw the S-measure: one panel per group, one point per seed, a bar at the mean."""
+    """Plot the S-measure in one panel per group, with a point per seed and a bar at the mean."""
     plt = load_pyplot()
     groups, variants = table.groups, list(table.meanings)
     size = (2.2 + 2.3 * len(groups), 1.2 + 0.26 * len(variants))

@@ -75,7 +75,7 @@ def check_networks(variants: Sequence[Variant], options: Options) -> None:
 def do_run(
     output: Path, run: Run, options: Options, data: dict[str, Any], resources: dict[str, Any]
 ) -> None:
-    """Train a variant, predict and score the maps of the test images; an interrupted run continues.
+    """Train a variant, and predict and score the test maps; continue an interrupted run.
 
     The weights and the maps with the right depth remain; checkpoints and other maps are removed.
     ``data`` is the record of `prepare_data`; ``resources`` has "device" and "workers".
@@ -106,7 +106,7 @@ def do_run(
         results[kind] = score_maps(run, sets, sources, protocol, kind)
         if kind != plan.RIGHT:
             shutil.rmtree(maps)
-    # This file is the last, because it marks a finished run.
+    # SCORES_FILE is written last, because this file marks a finished run.
     write_text(run.folder / plan.SCORES_FILE, results[plan.RIGHT].to_json())
     shutil.rmtree(run.folder / CHECKPOINTS, ignore_errors=True)
 
@@ -122,7 +122,7 @@ def score_maps(
     training: dict[str, Any],
     kind: str = plan.RIGHT,
 ) -> Results:
-    """Score the maps of a run by group, with remarks; write the scores of each image.
+    """Return scores by group and remarks on the maps of a run; write the scores of each image.
 
     ``sources`` is the record of the test sets, see `prepare_data`; ``kind`` is `plan.RIGHT` or one
     of `plan.DEPTHS`.

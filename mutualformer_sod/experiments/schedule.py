@@ -1,6 +1,6 @@
-"""Run the processes of a comparison: one process for each run, several at the same time.
+"""Start one process for each run of a comparison, several at the same time.
 
-A failed run does not stop the others. If the system can fork, the processes are forked from a
+A failed run does not stop other runs. If the system can fork, the processes are forked from a
 server that has imported torch, because the import takes longer than the test of a small network.
 """
 
@@ -103,8 +103,8 @@ def do_runs(
 ) -> dict[str, str]:
     """Start the unfinished runs and wait; return name -> problem of the runs that failed.
 
-    Up to ``at_once`` processes work at a time. A run that uses the exchange ratio of
-    another run waits for that run, and fails if that run failed. ``describe`` returns the text to
+    Up to ``at_once`` processes work at a time. A run that uses the exchange ratio of another run
+    waits for the other run, and fails if the other run failed. ``describe`` returns the text to
     print for a finished run and its seconds.
 
     Raises:

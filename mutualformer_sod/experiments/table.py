@@ -1,4 +1,4 @@
-"""Content of the table of a comparison: finished runs, and their means over the seeds."""
+"""Finished runs of a comparison and their means over the seeds, for the table."""
 
 import statistics
 from collections.abc import Sequence

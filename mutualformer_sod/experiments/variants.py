@@ -1,7 +1,7 @@
-"""Variants of a comparison: the fusions, their controls and a user's own variants.
+"""Variants of a comparison, which are fusions, their controls and a user's own variants.
 
-Variants differ only by the options that they name. In all of them the modalities share
-the encoder, so that sharing is not confounded with fusion.
+Variants differ only by the options that they name. In all variants, the modalities share the
+encoder, so that sharing is not confounded with fusion.
 """
 
 import re
@@ -38,7 +38,7 @@ class Variant:
         return re.sub(r"[^\w.=,+-]", "_", self.name)
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
-        """Return the common options that have an effect, combined with those of this variant."""
+        """Return the common options with an effect, combined with the options of this variant."""
         return combine(common, {"share": True} | self.fields)
 
 
@@ -110,7 +110,7 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
     for name, remedy in _NOT_FOR_USERS.items():
         if name in common:
             raise InputError(f"`fields` {name}: fixed in a comparison. Fix: {remedy}.")
-    # Checked with a fusion that accepts every head; the variants' own heads are checked below.
+    # ``sum`` accepts every head; the variants' own heads are checked below.
     replace_options(preset, common | {"fusion": "sum"})
     refuse_unused(common, [variant.fields for variant in variants])
     for variant in variants:

@@ -69,7 +69,7 @@ def find_images(
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         near: values of ``--near``, see `depth.near.parse_near`.
         limit: maximum number of images of each set, from the first on; None uses all images.
-        keep_unmapped: keep sets without any map.
+        keep_unmapped: include sets without any map.
         affixes: text around the stems in the names of the maps; None detects this text.
 
     Returns:
@@ -127,7 +127,7 @@ def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True
     to their own minimum and maximum before they are scored.
 
     Raises:
-        InputError: the scores of the evaluation do not belong to these maps.
+        InputError: the scores of the evaluation do not belong to the maps of the image.
     """
     sample = image.sample
     card = ImageCard(image.set_name, sample.stem)
@@ -216,7 +216,7 @@ class _Scorer:
 
 
 def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:
-    """Return the map of a sample, (H, W) float32 in [0, 1]."""
+    """Return the second-modality map of a sample, (H, W) float32 in [0, 1]."""
     return sample.modality.to_unit(sample.modality.read(sample.depth), encoding, "minmax")
 
 

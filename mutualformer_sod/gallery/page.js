@@ -197,7 +197,7 @@ function remember() {
   try {
     history.replaceState(null, "", `#${state}`);
   } catch {
-    // Some browsers refuse this for files or frequent calls; nothing else depends on it.
+    // Some browsers refuse replaceState for files or frequent calls; only reloading needs the call.
   }
 }
 

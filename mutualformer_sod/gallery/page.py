@@ -1,6 +1,6 @@
 """Write the page of a gallery with images, ground truths, maps and scores of several methods.
 
-The page is one file and needs no network and no server. The pictures are separate files.
+The page is one file and needs neither network nor server. The pictures are separate files.
 """
 
 import csv
@@ -33,7 +33,7 @@ class MapCard:
     Attributes:
         map: picture of the stored map; None if the map is absent.
         error: picture of `pictures.error_map`; None without map or ground truth.
-        scores: `gallery_columns` of the image; empty without map or ground truth.
+        scores: values of `gallery_columns`; empty without map or ground truth.
         note: e.g. "missing", "unreadable" or "resized from 320 x 240".
     """
 
@@ -50,7 +50,7 @@ class ImageCard:
     Attributes:
         rgb, depth, gt: the pictures, or None. Near depth is bright.
         maps: one card for each method, in the order of the methods.
-        disagreement: result of `pictures.disagreement`.
+        disagreement: mean difference of the maps in [0, 1], see `pictures.disagreement`.
         problems: one line for each file that cannot be read.
         gt_note: interpretation of a ground truth whose values are not 0 and 255.
         map_name, map_label: name and title of the modality of `depth`.
@@ -69,7 +69,7 @@ class ImageCard:
     map_label: str = "depth (near = bright)"
 
     def pictures(self) -> list[Picture]:
-        """Return all pictures."""
+        """Return all pictures of the card."""
         own = [self.rgb, self.depth, self.gt]
         own += [picture for card in self.maps for picture in (card.map, card.error)]
         return [picture for picture in own if picture is not None]
@@ -123,10 +123,12 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
 
 
 def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]:
-    """Read the per-image scores in per_image.csv and scores.json of tools/evaluate.py.
+    """Read the per-image scores and the normalisation of a run of tools/evaluate.py.
+
+    The files are per_image.csv and scores.json in the output folder of the run.
 
     Returns:
-        (set, stem, method) -> metric -> value, and whether maps were stretched to their min-max.
+        (set, stem, method) -> metric -> value, and whether maps were stretched to min-max.
 
     Raises:
         InputError: a file is missing, or was not written by tools/evaluate.py.

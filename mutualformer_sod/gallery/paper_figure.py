@@ -24,7 +24,7 @@ def save_paper_figure(
     """Draw pictures in rows and columns under titles, and write the same figure to each path.
 
     All tiles have the same width. The first picture of a row determines the height of the row. The
-    other pictures are stretched to fill their tiles.
+    other pictures of the row are stretched to fill their tiles.
 
     Args:
         paths: files that end in ".pdf" or ".png".
@@ -79,7 +79,7 @@ def _aspect(row: Sequence[np.ndarray | None]) -> float:
 
 
 def _fitting(title: str, tile: float) -> float:
-    """Return the font size in points at which a title fits a tile of ``tile`` inches width."""
+    """Return the font size in points for a title over a tile of the width ``tile`` in inches."""
     # The mean width of a letter is about 0.55 of the font size.
     return min(_FONT_SIZE, tile * 72 / (0.55 * max(1, len(title))))
 

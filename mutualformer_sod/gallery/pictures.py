@@ -37,7 +37,7 @@ def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = 
 
 
 def error_map(saliency: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """Draw the difference of a map (H, W) in [0, 1] and a mask (H, W) bool, (H, W, 3) uint8, RGB.
+    """Draw the errors of a map (H, W) in [0, 1] for a mask (H, W) bool, as (H, W, 3) uint8 RGB.
 
     A correct background is white, and a correct foreground is grey. With a growing error, the
     colour turns into `FALSE_POSITIVE` (salient background) or `MISS` (foreground not salient).
@@ -74,8 +74,8 @@ class PictureFolder:
     """Folder that stores each picture as a thumbnail and a full-size file, named by a hash.
 
     The hash of the sources is the same in every run, so that a later run finds existing pictures.
-    The names need no escape in an address. The folder has the subfolders ``thumbs/`` and ``full/``.
-    Full-size pictures with a longer side above ``zoom_side`` pixels are shrunk to this size.
+    File names need no escaping in a URL. The folder has the subfolders ``thumbs/`` and ``full/``.
+    Sides of full-size pictures are at most ``zoom_side`` pixels; larger pictures are shrunk.
     """
 
     def __init__(self, folder: Path, zoom_side: int) -> None:
@@ -114,7 +114,7 @@ class PictureFolder:
 
 
 def thumb_size(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the size (H, W) of the thumbnail of a picture of this size, without enlargement."""
+    """Return the thumbnail size (H, W) for a picture size (H, W), without enlargement."""
     scale = min(1.0, THUMB_HEIGHT / size[0], 4 * THUMB_HEIGHT / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 

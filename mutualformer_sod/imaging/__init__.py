@@ -1,4 +1,4 @@
-"""Decoding of image files, the one mask rule, and reading of saliency maps; without torch."""
+"""Read images, masks, depth and saliency maps, and write saliency maps, without torch."""
 
 from pathlib import Path
 

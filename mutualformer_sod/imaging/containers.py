@@ -1,8 +1,8 @@
 """Check whether an image file is complete, and find its size, without decoding.
 
-Decoders fill the missing part of a truncated JPEG with grey and report no error; older decoders do
-the same for a PNG. Therefore this module checks the last chunk and the checksums of a PNG, and the
-end marker of a JPEG.
+Decoders fill the missing part of a truncated JPEG, and older decoders that of a PNG, with grey and
+report no error. This module checks the last chunk and the checksums of a PNG, and the end marker
+of a JPEG.
 """
 
 import struct
@@ -51,7 +51,7 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """Remove the metadata of a complete PNG, such as profiles, times and texts.
 
     The metadata are not used, and libpng would print warnings about them without the file name.
-    Other images are returned unchanged.
+    Images in other formats than PNG are returned unchanged.
 
     Args:
         data: the bytes of an image that has passed `check_whole`.
@@ -71,7 +71,7 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
 
 
 def without_padding(data: bytes) -> bytes:
-    """Remove the zeros before the end marker of a complete JPEG, and all data after it."""
+    """Remove the zeros before the end marker of a complete JPEG, and all data after the marker."""
     _, end = _parse_jpeg(data)
     scan = data[:end].rstrip(b"\0")
     stuffing = b"\0" if scan.endswith(b"\xff") else b""
@@ -89,7 +89,7 @@ def _is_undamaged(chunk: memoryview) -> bool:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield the name and the bytes of the chunks of a PNG."""
+    """Yield the name and the bytes of each PNG chunk."""
     position, kind = len(PNG), b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -114,7 +114,7 @@ def _check_png(data: bytes) -> tuple[int, int]:
 
 
 def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
-    """Return the size (H, W) and the position of the end marker, -1 if missing."""
+    """Return the size (H, W) or None, and the byte position of the end marker or -1."""
     position = 2
     size = None
     while True:

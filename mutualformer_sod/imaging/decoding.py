@@ -1,6 +1,6 @@
 """Read, check and decode image files as stored.
 
-The type of a file is decided by its content, because many JPEGs of the sets are named ``.png``.
+The content of a file determines the format, because many JPEGs of the sets are named ``.png``.
 Orientation tags are ignored, because depth maps and masks have no such tag and match the stored
 orientation of their colour images.
 """
@@ -44,7 +44,7 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
-    """Call `containers.check_whole`; raise InputError if a file is incomplete or not an image."""
+    """Run `containers.check_whole`, and raise InputError instead of ValueError."""
     try:
         return check_whole(data)
     except ValueError as error:
@@ -61,7 +61,7 @@ def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
         (H, W) or (H, W, channels in cv2's order), of any dtype.
 
     Raises:
-        InputError: an error of `check_file`, or the image cannot be decoded.
+        InputError: `check_file` fails, or the image cannot be decoded.
     """
     whole = check_file(path, data) is not None
     try:
@@ -96,8 +96,8 @@ def one_channel(path: Path | str, data: bytes, image: np.ndarray) -> np.ndarray 
     """Return the grey values (H, W) of an image from `decode`; None for a colour image.
 
     Transparency is removed. An image whose channels differ only by JPEG noise is decoded again as
-    grey, as in other tools, because decoders weight the channels differently from a conversion
-    after decoding. ``path`` and ``data`` are those of `decode`.
+    grey, as in other tools. Decoders weight the channels differently from a conversion after
+    decoding. ``path`` and ``data`` are those of `decode`.
     """
     if image.ndim == 2:
         return image
@@ -117,7 +117,10 @@ def varying_alpha(image: np.ndarray) -> np.ndarray | None:
 
 
 def channel_spread(image: np.ndarray) -> float:
-    """Return the largest difference between channels of a pixel; for floats, 0 or infinity."""
+    """Return the largest difference between channels of a pixel.
+
+    For types other than uint8 and uint16, the result is 0 or infinity.
+    """
     first, *others = (np.ascontiguousarray(image[..., k]) for k in range(image.shape[2]))
     if image.dtype in (np.uint8, np.uint16):
         return max((cv2.norm(first, other, cv2.NORM_INF) for other in others), default=0.0)
@@ -127,7 +130,7 @@ def channel_spread(image: np.ndarray) -> float:
 
 @contextlib.contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Suppress messages of cv2 about a file, because this package reports the file itself."""
+    """Suppress messages of cv2 about a file, because this package reports file errors."""
     with _LOG_LEVEL_LOCK:  # all threads share the level
         logs = cv2 if hasattr(cv2, "getLogLevel") else cv2.utils.logging  # OpenCV 4, 5
         level = logs.getLogLevel()
@@ -139,10 +142,10 @@ def quiet_decoder() -> Iterator[None]:
 
 
 class _Stderr:
-    """C's variable ``stderr``, set to a stream in memory while at least one thread captures it."""
+    """The C variable ``stderr``, set to a stream in memory while a thread captures the output."""
 
-    # libjpeg, as used by cv2, prints warnings there without the name of the file. File descriptor 2
-    # and Python's sys.stderr do not change, so that other threads can print.
+    # libjpeg, as used by cv2, prints warnings to stderr without the name of the file. File
+    # descriptor 2 and Python's sys.stderr do not change, so that other threads can print.
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._running = 0
@@ -150,7 +153,7 @@ class _Stderr:
         self._is_settable = hasattr(library, "gnu_get_libc_version")
         if self._is_settable:
             library.calloc.restype = library.open_memstream.restype = ctypes.c_void_p
-            # Never freed: the C library may write here after Python has ended.
+            # This memory is never freed: the C library may write to it after Python has ended.
             text = library.calloc(2, ctypes.sizeof(ctypes.c_void_p))
             length = text + ctypes.sizeof(ctypes.c_void_p)
             self._text = ctypes.c_void_p.from_address(text)
@@ -163,7 +166,7 @@ class _Stderr:
     def listen(self, function: Callable[[], _Result]) -> tuple[_Result, str]:
         """Run a function, and return its result and the text that C libraries printed.
 
-        If text is printed, the function is run again to separate this text from other threads'.
+        If text is printed, the function is run again alone, to exclude the text of other threads.
         """
         if not self._is_settable:  # without glibc, C libraries print to the terminal
             return function(), ""

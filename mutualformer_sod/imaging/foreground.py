@@ -12,8 +12,9 @@ _EPSILON = 1e-5
 def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Estimate the colours F of the object from a picture I = alpha F + (1 - alpha) B.
 
-    In each pass, F' and B' are means of F and B in a window, weighted by alpha and 1 - alpha, and
-    F = F' + alpha (I - alpha F' - (1 - alpha) B'). The first pass starts from F = B = I.
+    B is the background. In each pass, F' and B' are means of F and B in a window, weighted by alpha
+    and 1 - alpha. The new F is F' + alpha (I - alpha F' - (1 - alpha) B'). The first pass starts
+    from F = B = I.
 
     Args:
         rgb: (H, W, 3) uint8, the picture.

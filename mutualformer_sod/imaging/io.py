@@ -54,14 +54,14 @@ def read_rgb(path: Path | str, data: bytes | None = None, shrink: int = 1) -> np
 
 
 def read_depth(path: Path | str) -> np.ndarray:
-    """Read a depth map, an image file or ``.npy`` (never unpickled), as stored.
+    """Read a depth map as stored, from an image file or ``.npy`` (never unpickled).
 
     A channel axis is removed if it has one channel (as first or last axis), equal channels, or
-    channels that differ only by JPEG noise. Constant alpha is removed, too.
+    channels that differ only by JPEG noise. A constant alpha channel is removed.
 
     Returns:
-        (H, W) uint8, uint16 or float32; NaN and infinity are kept. `depth.encoding.depth_to_unit`
-        converts these values to [0, 1].
+        (H, W) uint8, uint16 or float32, with NaN and infinity as stored.
+        `depth.encoding.depth_to_unit` converts depth to [0, 1].
 
     Raises:
         InputError: the file is missing, empty, damaged, colour-coded, or of an unsupported type.
@@ -101,7 +101,7 @@ def _refuse_coloured_depth(path: Path | str, image: np.ndarray) -> np.ndarray:
 
 
 def read_gt(path: Path | str) -> np.ndarray:
-    """Read the foreground of a mask, (H, W) bool; see `masks.read_mask`."""
+    """Read the foreground of a mask, (H, W) bool, with `masks.read_mask`."""
     return read_mask(path).foreground
 
 
@@ -118,7 +118,7 @@ def check_size(
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Return the size (H, W) in pixels of an image file or ``.npy``; decode only if needed.
+    """Return the size (H, W) in pixels of an image or ``.npy``, and decode the file only if needed.
 
     Raises:
         InputError: the file is missing, empty, damaged or not an image.
@@ -150,7 +150,7 @@ def to_stored_type(name: object, depth: np.ndarray, noun: str = "depth") -> np.n
     low, high = int(depth.min()), int(depth.max())
     if low < 0 or high > 65535:
         raise InputError(
-            f"{name}: integer {noun} from {low} to {high} does not fit 16 bits."
+            f"{name}: integer {noun} from {low} to {high} exceeds the range of 16 bits."
             f" Fix: use {'float metres or 16-bit millimetres' if noun == 'depth' else 'float32'}"
         )
     return depth.astype(np.uint16)
@@ -161,13 +161,13 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
 
     The evaluation protocol is for 8-bit maps, so other types are converted:
 
-    - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as
-      `write_map` does; values up to 1e-6 outside [0, 1] become 0 or 1. Integral values up to 255
-      are 8-bit levels.
+    - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as in
+      `write_map`. Values up to 1e-6 outside [0, 1] are clipped. Integral values up to 255 are
+      8-bit levels.
     - 16-bit values lose their lower byte, as in cv2's greyscale reading. True becomes 255.
-    - Equal colour channels become one. Transparency and axes of length 1 are removed.
+    - Equal colour channels become one channel. Transparency and axes of length 1 are removed.
 
-    ``path`` is an image file or ``.npy`` (never unpickled), and ``data`` its content, if read.
+    ``path`` is an image file or ``.npy`` (never unpickled); ``data`` is its content, if read.
 
     Raises:
         InputError: the file is missing, unreadable, incomplete or a colour image; or the type,
@@ -234,13 +234,13 @@ def write_map(path: Path | str, saliency: np.ndarray) -> None:
 
 
 def to_levels(values: np.ndarray, most: int | np.ndarray = 255) -> np.ndarray:
-    """Convert values in [0, 1] to levels: ``most`` times the value, rounded half to even, uint8."""
+    """Convert values in [0, 1] to uint8 levels, ``most`` times the value, rounded half to even."""
     # In float64 the product is exact for a float32 map, so that only rint rounds.
     return np.rint(values.astype(np.float64) * most).astype(np.uint8)
 
 
 def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> None:
-    """Encode pixels, in cv2's order, by the suffix of a path, and write the file with `replacing`.
+    """Write an image, in cv2's channel order, in the format of the path's suffix.
 
     ``flags`` are those of ``cv2.imencode``.
     """
@@ -250,7 +250,7 @@ def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> No
 
 
 def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") -> np.ndarray:
-    """Read an array of two axes or more, from ``data`` if the file has been read."""
+    """Read an array with two or more axes, from ``data`` if the file has been read."""
     try:
         array = np.load(path if data is None else io.BytesIO(data), allow_pickle=False)
     except FileNotFoundError:

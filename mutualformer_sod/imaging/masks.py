@@ -1,4 +1,4 @@
-"""The one rule for the foreground of a ground-truth mask.
+"""Read ground-truth masks by one rule for the foreground.
 
 A reader without checks changes scores silently: a mask stored as 0 and 1 is empty under the usual
 rule "foreground above 128".
@@ -14,9 +14,9 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
 
-# 8-bit values from _DARK to below _BRIGHT are neither background nor foreground. The ratio of
-# pixels with such values may be up to _MIDDLE_RATIO; or up to _EDGE_RATIO, if the ratio of such
-# pixels away from edges is at most _INNER_RATIO.
+# 8-bit values from _DARK to below _BRIGHT are middle values, neither background nor foreground. The
+# ratio of pixels with middle values may be up to _MIDDLE_RATIO, or up to _EDGE_RATIO if the ratio
+# of such pixels away from edges is at most _INNER_RATIO.
 _DARK, _BRIGHT = 64, 192
 _MIDDLE_RATIO = 0.05
 _EDGE_RATIO, _INNER_RATIO = 0.25, 0.005
@@ -24,26 +24,26 @@ _REMEDY = "Fix: save it as 0 and 255"
 
 
 class Mask(NamedTuple):
-    """A ground truth (H, W) bool, and a note on its stored values; "" for the usual 0 and 255."""
+    """A ground truth (H, W) bool, and a note on stored values other than 0 and 255, or ""."""
 
     foreground: np.ndarray
     note: str
 
 
 def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
-    """Read a ground-truth mask of any unambiguous coding.
+    """Read a ground-truth mask in any unambiguous encoding.
 
     - One channel of 0 and one other value (0/1, 0/2, 0/128, 0/255; 8 or 16 bits, integer or
       floating-point): the other value is foreground.
-    - One channel of more values, 8 or 16 bits: values above 128 of 255 are foreground, as in the
-      reference evaluation code. Dark and bright pixels must exist. At most 5 % of the pixels may be
-      between 64 and 192, or at most 25 % if nearly all of these are at an edge. If all values are
-      192 or more, all pixels are foreground.
+    - One channel of any other values, 8 or 16 bits: values above 128 of 255 are foreground, as
+      in the reference evaluation code. The mask must have values below 64 and values of 192 or
+      more. At most 5 % of the pixels may be between 64 and 192, or at most 25 % if nearly all of
+      these pixels are at an edge. If all values are 192 or more, all pixels are foreground.
     - Colours: one colour on black is foreground.
     - Transparency: the alpha channel must be constant, or the same mask as the colours. If the
       colours are constant, the alpha channel is the mask.
 
-    ``path`` is a PNG, JPEG, BMP or TIFF file, and ``data`` its content, if it has been read.
+    ``path`` is a PNG, JPEG, BMP or TIFF file; ``data`` is its content, if already read.
 
     Raises:
         InputError: the file is missing, empty or damaged, or the mask is ambiguous.
@@ -62,7 +62,7 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
         if np.array_equal(_of_grey(path, alpha).foreground, mask.foreground):
             return mask
     raise InputError(
-        f"{path}: its transparency and its colours give different masks. {_REMEDY},"
+        f"{path}: its transparency and its colours are different masks. {_REMEDY},"
         " without transparency"
     )
 
@@ -101,7 +101,7 @@ def _of_grey(path: Path | str, levels: np.ndarray) -> Mask:
 
 
 def _is_mask_with_noise(levels: np.ndarray) -> bool:
-    """Whether an 8-bit image is a mask with only JPEG noise and soft edges."""
+    """Return whether an 8-bit image is a mask with only JPEG noise and soft edges."""
     middle = (levels >= _DARK) & (levels < _BRIGHT)
     ratio = np.count_nonzero(middle) / levels.size
     if ratio <= _MIDDLE_RATIO:

@@ -1,8 +1,8 @@
 """Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
 Unlike benchmark images (`io`), users' pictures are rotated by their orientation tag, blended with
-white if transparent, and reduced if huge. `io.read_rgb` reads all pictures for which both readers
-give the same result, so that a map does not depend on the tool.
+white if transparent, and reduced if huge. Pictures for which this module and `io.read_rgb` return
+the same colours are read by `io.read_rgb`, so that a map does not depend on the tool.
 """
 
 import contextlib
@@ -65,13 +65,13 @@ class Photo:
 
 
 def read_photo(path: Path | str) -> Photo:
-    """Read a picture: JPEG (CMYK too), PNG, BMP, TIFF, WebP, GIF or PPM; only its first frame.
+    """Read the first frame of a JPEG (also CMYK), PNG, BMP, TIFF, WebP, GIF or PPM picture.
 
     16-bit colours are reduced to 8 bits, grey and palettes become RGB, and colour profiles are
     ignored.
 
     Raises:
-        InputError: a missing, empty, damaged or too large file, or an unsupported format.
+        InputError: the file is missing, empty, damaged, too large, or of an unsupported format.
     """
     data = read_bytes(path)
     refuse_by_content(path, data)
@@ -186,7 +186,7 @@ def _orientation_of(image: Image.Image) -> int:
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:
-    """Return whether `io.read_rgb` and `_decode` give the same colours."""
+    """Return whether `io.read_rgb` and `_decode` return the same colours."""
     wide = image.format == "PNG" and data[24] == 16
     transparent = "transparency" in image.info
     return image.format in _CHECKED and image.mode in ("RGB", "L") and not (wide or transparent)
@@ -195,7 +195,7 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
 def _decode(
     path: Path | str, image: Image.Image, shrink: int, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return colours (h, w, 3) and opacity (h, w) or None, as stored; extend ``notes``."""
+    """Return colours (h, w, 3) and opacity (h, w) or None, as stored, and extend ``notes``."""
     if image.mode == "F":
         raise InputError(f"{path}: floating-point colour is unsupported. Fix: save it in 8 bits")
     width, height = image.size
@@ -232,7 +232,7 @@ def _converted(
     size = -(-height // factor), -(-width // factor)
     rgb = np.empty((*size, 3), np.uint8)
     opacity = np.empty(size, np.uint8) if transparent else None
-    # In bands of rows of the result: Pillow copies the picture in each step, at 4 bytes per pixel.
+    # Bands of rows limit the memory: Pillow copies the picture in each step, at 4 bytes a pixel.
     rows = max(1, BAND_PIXELS // (factor * width))
     for top in range(0, size[0], rows):
         box = 0, factor * top, width, min(factor * (top + rows), height)

@@ -1,7 +1,7 @@
 """Write PNG files strip by strip, so that maps of any size need little memory.
 
 Pillow and cv2 are not used, because they need the complete picture in memory. A text chunk of a
-file can store a note. The format is that of the PNG specification, third edition (W3C, 2025).
+file can store a note. The file format is that of the PNG specification, third edition (W3C, 2025).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG from strips; an existing file is replaced when the PNG is complete.
+    """Write an 8-bit PNG from strips, and replace an existing file when the PNG is complete.
 
     Args:
         path: path of the file; missing folders are created.

@@ -1,4 +1,4 @@
-"""Refuse known unsupported formats by the first bytes of a file, with a remedy."""
+"""Refuse unsupported formats, recognised by the first bytes of a file, and name a remedy."""
 
 import contextlib
 from pathlib import Path
@@ -14,8 +14,8 @@ _RAW = "a raw file is unsupported. Fix: develop it to JPEG or TIFF (darktable, d
 _SVG = "SVG is a drawing, not a picture. Fix: render it to PNG (rsvg-convert IN -o OUT.png)"
 _PDF = "PDF is unsupported. Fix: render its page to PNG (pdftoppm -png IN OUT)"
 _PSD = "a Photoshop file is unsupported. Fix: export it as PNG"
-_VIDEO = "a video, not a picture. Fix: pass it as --video"
-_TEXT = "a text file, not a picture. Fix: pass a picture"
+_VIDEO = "the file is a video, not a picture. Fix: pass it as --video"
+_TEXT = "the file is text, not a picture. Fix: pass a picture"
 
 _RAW_SUFFIXES = frozenset(
     {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
@@ -23,7 +23,7 @@ _RAW_SUFFIXES = frozenset(
 REFUSED_SUFFIXES = _RAW_SUFFIXES | {
     *(".heic", ".heif", ".hif", ".avif", ".svg", ".svgz", ".pdf", ".psd", ".jp2", ".jxl", ".exr")
 }
-"""Suffixes of pictures that are not supported and are reported, not skipped."""
+"""Suffixes of unsupported pictures, which are reported instead of skipped."""
 
 _SAVE = "numpy.save('x.npy', ARRAY)"
 DEPTH_CONTAINERS = {
@@ -60,7 +60,7 @@ def refuse_by_content(path: Path | str, data: bytes) -> None:
 
 
 def refuse_depth_container(path: Path | str, noun: str = "depth") -> None:
-    """Raise InputError if the suffix is one of `DEPTH_CONTAINERS`."""
+    """Raise InputError if the suffix of ``path`` is in `DEPTH_CONTAINERS`."""
     if (suffix := Path(path).suffix.lower()) in DEPTH_CONTAINERS:
         remedy = container_remedy(suffix, noun)
         raise InputError(f"{path}: {noun} in {suffix} is unsupported. Fix: {remedy}")

@@ -31,7 +31,7 @@ from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.signals import ctrl_c_deferred, ended_by_sigterm
 
 QUEUE_SIZE = 32
-"""Maximum number of maps that wait or are being written; the logits need 19 MB at 384 x 384."""
+"""Maximum number of maps in the queue, whose logits need 19 MB at 384 x 384."""
 
 
 class _Timing(NamedTuple):
@@ -39,7 +39,7 @@ class _Timing(NamedTuple):
 
     images: int = 0
     start_up: float = 0.0  # until the first batch was loaded
-    running: float = 0.0  # from then until the last map was written
+    running: float = 0.0  # from the first batch until the last map was written
     model: float = 0.0  # part of ``running`` in the network
 
 
@@ -69,22 +69,22 @@ def map_sets(
 ) -> None:
     """Write a saliency map of every image to ``output/<set>/<stem>.png``.
 
-    The maps have 8 bits and the native size. Existing maps with the same settings are kept, so that
-    an interrupted run can continue. Under torchrun each process predicts the maps of a part of the
-    images. Loading, the network and writing overlap. Ctrl-C and SIGTERM leave no half-written file.
+    The maps have 8 bits and the native size. Existing maps with equal settings are not replaced, so
+    that an interrupted run can continue. Under torchrun each process predicts the maps of a part of
+    the images. Loading, prediction and writing overlap. Ctrl-C and SIGTERM leave no partial file.
 
     Args:
         predictor, sets: the network and its inputs.
         output: map folder of the network.
         provenance: result of `provenance_of`, which is recorded in ``output/run.json``.
-        batch_size: images in a batch. On a CPU the maps do not depend on it.
+        batch_size: number of images in a batch, which does not change the maps on a CPU.
         workers: processes that load images; 0 loads in the main thread.
         writers: threads that write maps; 0 writes in the main thread.
         overwrite: replace the existing maps, also maps with other settings.
 
     Raises:
-        InputError: images are unreadable (all are reported before the first map); the folder has
-            maps with other settings; or a set has maps of another modality than the network.
+        InputError: images are unreadable, the folder has maps with other settings, or a set has
+            maps of another modality than the network. All unreadable images are reported at once.
         OSError: a map could not be written.
         Stopped: SIGTERM arrived; the same call continues the run.
     """
@@ -96,7 +96,7 @@ def map_sets(
     missing = [folder.missing(sod_set) for sod_set in sets]
     if is_main():
         check_images(missing)
-    wait_for_all()  # no process writes to the folder before all have read it
+    wait_for_all()  # before the first write, all processes have read the folder
     if is_main():
         encodings = {n: dataclasses.asdict(e) for n, e in encodings_by_name(sets).items()}
         versions = {
@@ -108,7 +108,7 @@ def map_sets(
     timings = []
     for sod_set, todo in zip(sets, missing, strict=True):
         mine = dataclasses.replace(todo, samples=todo.samples[rank() :: world_size()])
-        with ended_by_sigterm(f"the written maps are in {output}; the same command continues"):
+        with ended_by_sigterm(f"maps are in {output}; the same command continues the run"):
             spent = _map_set(predictor, mine, output, batch_size, workers, writers)
         timings.append(spent)
         wait_for_all()
@@ -118,20 +118,20 @@ def map_sets(
         speed = f"in {spent.start_up + spent.running:.1f} s" if todo.samples else "(all existed)"
         without = ", RGB only" if predictor.modality == "rgb" else f", no {noun}: RGB only"
         depth = "" if sod_set.has_depth else without
-        made_now = f"{len(todo.samples)} made now {speed}"
+        made_now = f"{len(todo.samples)} written now {speed}"
         print(f"{sod_set.name}: {counted(len(sod_set.samples), 'map')}, {made_now}{depth}")
     _print_speed(timings, predictor.device)
 
 
 @contextlib.contextmanager
 def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int]], None]]:
-    """Yield a function that writes maps while the network computes the next ones.
+    """Yield a function that writes maps while the network computes the next maps.
 
-    The arguments of this function are the file, the logits (1, 1, h, w) float32 of one image on the
-    CPU, and the size (H, W) of the map. The function waits while the queue is full, so that memory
-    stays bounded. A map does not depend on the thread that writes it. The end of the context waits
+    The yielded function has the arguments file, logits (1, 1, h, w) float32 of one image on the
+    CPU, and size (H, W) of the map. The function waits while the queue is full, so that memory is
+    bounded. A map does not depend on the thread that writes it. The end of the context waits
     for the queue; after an error the queue is dropped, and no half-written file is left. With 0
-    ``threads`` the caller's thread writes. torch and cv2 release Python's global lock.
+    ``threads`` the caller's thread writes the maps. torch and cv2 release Python's global lock.
 
     Raises:
         OSError: a map could not be written; raised by a later call or at the end.

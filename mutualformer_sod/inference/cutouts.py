@@ -78,7 +78,7 @@ TRANSPARENT = CutoutStyle()
 def cut_out(
     photo: Photo, strips: Iterable[np.ndarray], style: CutoutStyle = TRANSPARENT
 ) -> np.ndarray:
-    """Cut the object out of a picture, and estimate its colours with ``imaging.foreground``.
+    """Cut the object out of a picture, with colours estimated by ``imaging.foreground``.
 
     Args:
         photo: the picture, of size (H, W).
@@ -107,7 +107,7 @@ def cut_out(
 
 
 def _box(alpha: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of the object with a margin, or of a picture without object."""
+    """Return the rows and columns of the object with a margin, or all without an object."""
     x, y, width, height = cv2.boundingRect((alpha >= _PRESENT).view(np.uint8))
     if width == 0:
         return slice(None), slice(None)

@@ -25,7 +25,7 @@ def estimate(
 ) -> list[np.ndarray]:
     """Estimate the depth of pictures (H, W, 3) uint8 with ``amp`` "off", "bf16" or "fp16".
 
-    The results have the ``sizes`` (h, w), in float32, and are stretched to [0, 1], 1 = near.
+    The results are float32 maps of the ``sizes`` (h, w), stretched to [0, 1], 1 = near.
     """
     side = (model.image_size, model.image_size)
     rgb = torch.stack([resize_sample(picture, None, None, side)[0] for picture in pictures])
@@ -50,9 +50,10 @@ def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
-    """Write the estimated depth of each image to ``OUTPUT/STEM.png``; return the number of files.
+    """Write the estimated depth of each image to ``OUTPUT/STEM.png``.
 
-    The files have 8 bits and near = white. Existing files stay unchanged and are not counted.
+    The files have 8 bits and near = white. Existing files stay unchanged. The returned number is
+    that of the new files.
     """
     wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
     for start in trange(0, len(wanted), _BATCH, desc=sod_set.name, leave=False, disable=None):

@@ -68,7 +68,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
             f"`size` {size} is not usable. Fix: pass a multiple of {stride}, 32 or more"
         )
     if size is None:
-        # The sides differ from each other and from the configured size, so that none is fixed.
+        # The sides differ from each other and from the configured size, so that no side is fixed.
         rounded = -(-exportable.detector.config.image_size // stride) * stride
         try:
             return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
@@ -185,7 +185,7 @@ def load_exported(path: Path) -> Network:
 
 
 def needs_extra(*modules: str) -> None:
-    """Raise InputError unless torch can export and the modules are installed."""
+    """Raise InputError if torch cannot export networks or a module is not installed."""
     if not CAN_EXPORT:
         raise InputError(
             f"torch {torch.__version__} cannot export these networks. Fix: install torch>=2.6"
@@ -228,7 +228,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _name_axes(model: Any) -> None:
-    """Name the axes batch, height and width instead of torch's symbols."""
+    """Rename torch's symbolic axes to batch, height and width."""
     names: dict[str, str] = {}
     for value in model.graph.input:
         axes = value.type.tensor_type.shape.dim

@@ -27,7 +27,7 @@ _VP9 |= {"auto-alt-ref": "0", "lag-in-frames": "0"}  # colours and alpha are cod
 
 
 class AlphaWriter:
-    """Writer of a transparent WebM file (VP9, yuva420p), which `open_alpha` yields."""
+    """Writer that `open_alpha` yields for a transparent WebM file (VP9, yuva420p)."""
 
     def __init__(self, container: "av.container.OutputContainer", pixel_aspect: float) -> None:
         self._container = container
@@ -92,8 +92,8 @@ def count_frames(video: Path, rate: float) -> int | None:
 def add_sound(silent: Path, source: Path) -> None:
     """Add the audio tracks of ``source`` to the WebM file ``silent``, in place.
 
-    Opus and Vorbis are copied. Other codecs are converted to Opus. Tracks with an unknown codec are
-    omitted. The sound keeps its time relative to the first frame.
+    Opus and Vorbis are copied, and other codecs are converted to Opus. Tracks with an unknown codec
+    are omitted. The sound keeps its time relative to the first frame.
 
     Raises:
         av.FFmpegError: the sound cannot be read.
@@ -115,7 +115,7 @@ def add_sound(silent: Path, source: Path) -> None:
 
 
 class _Track:
-    """Converter of the packets of one audio track, which are copied or encoded."""
+    """Converter that copies or encodes the packets of one audio track."""
 
     def __init__(self, track: Any, output: Any) -> None:
         self._copied = track.codec_context.name in _IN_WEBM
@@ -128,7 +128,7 @@ class _Track:
         self._resampler = av.AudioResampler("s16", layout, _OPUS_RATE, _OPUS_SAMPLES)
 
     def convert(self, packet: Any, start: Fraction) -> Iterator[Any]:
-        """Yield the packets from the time ``start`` (s), with times that count from ``start``."""
+        """Yield the packets from time ``start`` (s) on, with times relative to ``start``."""
         if self._copied:
             if packet.dts is not None:
                 shift = round(start / packet.time_base)

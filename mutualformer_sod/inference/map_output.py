@@ -16,7 +16,7 @@ RUN_FILE = "run.json"
 class MapOutput:
     """Map folder of a method, with ``<set>/<stem>.png`` for each image and the record ``run.json``.
 
-    Maps with the same settings are kept, so that an interrupted run can continue.
+    Existing maps with equal settings are not replaced, so that an interrupted run can continue.
 
     Args:
         path: the folder, which is created.
@@ -39,10 +39,10 @@ class MapOutput:
         self._record["sets"] = before.get("sets", {})
 
     def _known(self, settings: dict[str, Any], has_maps: bool) -> dict[str, Any]:
-        """Return the record of the maps with the same settings, or {} without such maps."""
-        remedy = "Fix: pass another `output`, or `overwrite` to replace them."
+        """Return the record of existing maps with equal settings; {} if no such maps exist."""
+        remedy = "Fix: pass another `output`, or `overwrite` to replace the maps."
         before = self._output.read(near=dict)
-        # The baselines of earlier versions recorded neither of the two.
+        # The baselines of earlier versions recorded neither "sets" nor "to_replace".
         kinds = {"sets": dict, "to_replace": list}
         if before and not all(isinstance(before.get(n, kind()), kind) for n, kind in kinds.items()):
             before = None
@@ -85,12 +85,12 @@ class MapOutput:
         self._write()
 
     def _write(self) -> None:
-        # An interrupted run with `overwrite` replaces these maps when it continues.
+        # A continued run with `overwrite` replaces the old maps that remain.
         self._output.write(self._record | {"to_replace": sorted(self._old_maps)})
 
 
 def _in_present_form(config: Any) -> Any:
-    """Convert a model configuration of an older version, or return an unusable one unchanged."""
+    """Convert a model configuration of an older version; return unusable data unchanged."""
     try:
         return json.loads(json.dumps(ModelConfig.from_dict(config).to_dict()))
     except (InputError, KeyError, TypeError):

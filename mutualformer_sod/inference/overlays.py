@@ -18,8 +18,10 @@ _BAND_PIXELS = 10**6  # pixels painted at once: float colours need more memory t
 def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
     """Blend a saliency map (H, W) float in [0, 1] with its picture (H, W, 3) uint8.
 
-    The picture becomes red where the map is 1, and dark where the map is 0. Raises ValueError if
-    the sizes differ.
+    The picture becomes red where the map is 1, and dark where the map is 0.
+
+    Raises:
+        ValueError: the sizes differ.
     """
     _check_sizes(rgb, saliency)
     saliency = saliency[..., None].astype(np.float32)
@@ -31,8 +33,6 @@ def overlay(rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = None) -> np.ndarray:
     """Use a saliency map as the opacity of its picture.
 
-    Raises ValueError if the sizes differ.
-
     Args:
         rgb: (H, W, 3) uint8.
         saliency: (H, W) float in [0, 1].
@@ -41,6 +41,9 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
     Returns:
         (H, W, 4) uint8: the object's estimated colours (``imaging.foreground``), not premultiplied,
         and alpha, 255 = opaque.
+
+    Raises:
+        ValueError: the sizes differ.
     """
     _check_sizes(rgb, saliency)
     alpha = to_levels(saliency, 255 if opacity is None else opacity)

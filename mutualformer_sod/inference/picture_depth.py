@@ -1,4 +1,4 @@
-"""Decide how maps of depth or another modality are stored, and fit the maps to the pictures."""
+"""Decide the encoding of depth or other maps, and rotate and resize the maps."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -48,12 +48,12 @@ class DepthPlan:
 def plan_depths(
     pictures: Sequence[Picture], near: str, orientation: str = "auto", modality: Modality = DEPTH
 ) -> DepthPlan:
-    """Decide how the maps of each number type (8 bits, 16 bits, float) are stored.
+    """Decide the encoding of the maps of each number type (8 bits, 16 bits, float).
 
     Args:
-        pictures: files of the pictures and of their maps, which are read.
-        near: "auto", "white", "black", "disparity" or "strict"; maps without polarity ignore it.
-        orientation, modality: of the maps, see `fit_depth`.
+        pictures: files of the pictures and of their maps; only the maps are read.
+        near: "auto", "white", "black", "disparity" or "strict"; unused for maps without polarity.
+        orientation, modality: those of the maps, as in `fit_depth`.
 
     Raises:
         InputError: maps contradict their number type or may be disparity, or the evidence is weak
@@ -79,7 +79,7 @@ def plan_depths(
         encoding = encoding_from(evidence, near)
         plan.encodings |= dict.fromkeys(samples, encoding)
         is_guess = near in ("auto", "strict") and encoding.kind == "map"
-        if not varying or (is_guess and encoding.is_weak):  # `encoding_of` has logged a weak one
+        if not varying or (is_guess and encoding.is_weak):  # `encoding_of` has logged the doubt
             continue
         remark = f"{modality.name}: near = {encoding.near}: {encoding.reason}"
         if is_guess and len(varying) < _FEW:
@@ -124,7 +124,7 @@ def fit_depth(
         size: size (h, w) of the result.
         orientation: "stored": the picture's orientation tag applies to the map, too; "shown": the
             map has the orientation of the picture as shown; "auto": "shown" if the sides of the
-            map fit the picture as shown better, else "stored".
+            map match the picture as shown better, else "stored".
         modality: modality of the map.
 
     Returns:
@@ -166,7 +166,7 @@ def _is_evidence(depth: np.ndarray) -> bool:
 
 
 def _fits_turned_only(depth: np.ndarray, photo: Photo) -> bool:
-    """Return whether the depth's proportions fit the picture better as shown than as stored."""
+    """Return whether the map has the proportions of the picture as shown rather than as stored."""
     if photo.orientation < 5:
         return False
     height, width = photo.native_size

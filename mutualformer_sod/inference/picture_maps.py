@@ -26,7 +26,7 @@ from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.output_folder import changed
 
-# Pictures with more pixels are averaged to a smaller copy, which is enough for the network.
+# Pictures above this number of pixels are averaged to a smaller copy, enough for the network.
 _SEEN_PIXELS = 16 * 10**6
 _AVERAGED_PIXELS = 4 * 10**6  # minimum number of pixels of the smaller copy of a picture
 
@@ -80,8 +80,8 @@ def predict_pictures(
     """Write the outputs of every picture, and print remarks.
 
     Each output file records its inputs and settings, see `png.read_note`. Existing outputs with the
-    same record stay unchanged; others are replaced only with ``overwrite``. A picture that fails is
-    reported on standard error, and does not stop the others. Ctrl-C leaves no half-written file.
+    same record stay unchanged; other outputs are replaced only with ``overwrite``. A picture that
+    fails is reported on standard error, and does not stop the run. Ctrl-C leaves no partial file.
 
     Raises:
         OutputExists: existing outputs have another record, or an output would replace an input.
@@ -113,8 +113,8 @@ def map_picture(
 ) -> tuple[list[str], list[str] | None]:
     """Write the outputs of one picture, and replace existing outputs of the picture.
 
-    Return remarks for the user, and the doubts about the depth map. The doubts are None if no depth
-    map was used.
+    Returns:
+        Remarks for the user, and the doubts about the depth map; None if no depth map was used.
 
     Raises:
         InputError: the picture or its depth map is unusable.
@@ -176,7 +176,7 @@ def _without_done(
     outputs: PictureOutputs,
     overwrite: bool,
 ) -> list[Picture]:
-    """Return the pictures with missing or differing outputs, or raise `OutputExists`."""
+    """Return the pictures with missing or replaceable outputs, or raise `OutputExists`."""
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(p) for item in pictures for p in (item.rgb, item.depth) if p}
     todo: list[Picture] = []
@@ -198,13 +198,13 @@ def _without_done(
         more = f" (and {counted(len(others) - 1, 'more file')})" if len(others) > 1 else ""
         raise OutputExists(
             f"{path}{more}: exists, {problem}. Fix: pass another `output`, or `overwrite` to "
-            "replace."
+            "replace the files."
         )
     return todo
 
 
 def _differing(path: Path, now: dict[str, Any]) -> str:
-    """Return how the record of a file differs from ``now``, as text that is empty if both agree."""
+    """Describe the difference of a file's record from ``now``; return "" if both agree."""
     before = read_note(path)
     if before is None:
         return "of unknown origin"

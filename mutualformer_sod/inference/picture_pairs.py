@@ -29,7 +29,8 @@ def pair_pictures(
 ) -> tuple[list[Picture], list[str]]:
     """Pair pictures with their maps by stem.
 
-    Equal stems pair first. Then endings such as ``_rgb`` and ``_depth`` are ignored.
+    Files with equal stems are paired first; then, endings such as ``_rgb`` and ``_depth`` are
+    ignored for the other files.
 
     Args:
         rgb: files, and folders of pictures (without their subfolders).
@@ -72,7 +73,7 @@ def pair_pictures(
 
 
 def depth_beside(picture: Path) -> Path | None:
-    """Return the only depth map of a picture in its folder (x_depth.png for x.jpg), or None."""
+    """Return the depth map beside a picture (x_depth.png for x.jpg); None for 0 or several maps."""
     found = [
         path
         for path in picture.parent.iterdir()
@@ -130,7 +131,7 @@ def _depths_for(
 
 
 def _paired(pictures: Collection[str], files: list[Path], modality: Modality) -> dict[str, Path]:
-    """Return stem of a picture -> file; raise InputError if two files belong to one picture."""
+    """Return the file of each picture, by stem; raise InputError for two files of one picture."""
     by_bare = defaultdict(list)
     for stem in pictures:
         by_bare[bare_stem(stem)].append(stem)
@@ -165,11 +166,11 @@ def _split_by_suffix(
 
 
 def _equal_stems(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Return one line that lists the files with equal stems, or no line."""
+    """Return a list with one message about files with equal stems, or an empty list."""
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
     if not groups:
         return []
-    return [f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: rename, or keep one per name."]
+    return [f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: rename or remove files."]
 
 
 def _listed(paths: Sequence[Path]) -> str:

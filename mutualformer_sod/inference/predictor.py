@@ -1,4 +1,4 @@
-"""Predict saliency maps of images that are arrays."""
+"""Predict saliency maps of images in arrays."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,8 +33,8 @@ class Predictor:
         >>> saliency = predictor.predict(rgb, depth, near="black")  # depth in millimetres
 
     Args:
-        model: the detector, put into eval mode on ``device``. On a CPU its memory layout is
-            optimised (`models.device`); names, shapes and values of the weights stay the same.
+        model: the detector, set to eval mode on ``device``. On a CPU the memory layout of
+            the weights is optimised (`models.device`), without effect on names, shapes and values.
         size: input size of the network in pixels per side, 32 or more; None for the size that the
             model was built for.
         device: "auto" (CUDA if available), "cpu", "cuda", "cuda:N" or "mps".
@@ -46,7 +46,8 @@ class Predictor:
     Attributes:
         second: the second modality of the network, depth or, for example, thermal.
         estimator: function that estimates the depth of images without depth, from rgb (H, W, 3)
-            uint8 to (H, W) float in [0, 1], 1 = near. None: such images are processed as RGB only.
+            uint8 to (H, W) float in [0, 1], 1 = near. None: RGB alone is used for images
+            without depth.
 
     Raises:
         InputError (a ValueError): an illegal value of an argument, or a network of a modality that
@@ -107,7 +108,7 @@ class Predictor:
         """Compute the logits of a batch.
 
         On a CPU the images are processed one by one, so that the logits of an image do not depend
-        on the other images of the batch. The speed is equal.
+        on the other images of the batch. On a CPU, a batch would not be faster.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
@@ -147,11 +148,11 @@ class Predictor:
         Args:
             rgb: (H, W, 3) uint8 in RGB order.
             depth: (H, W); None for RGB alone. Without ``encoding`` and ``near``: float in [0, 1],
-                1 = near. Otherwise: raw depth, for example millimetres (uint16) or metres
-                (float), where 0, NaN and infinity are holes. A constant raw depth map is treated as
-                missing depth. Maps without polarity (`second`), such as thermal images, are
-                scaled to [0, 1] from any values.
-            encoding: how ``depth`` is stored, see `data.depth`.
+                1 = near. With either argument: raw depth, for example millimetres (uint16) or
+                metres (float), where 0, NaN and infinity are holes. A constant raw depth map is
+                treated as missing depth. Maps without polarity (`second`), such as thermal
+                images, are scaled to [0, 1] from any values.
+            encoding: encoding of ``depth``, from `data.depth`.
             near: raw values that are near: "black" for small values (distances), "white" for large
                 values, "disparity" for large values where 0 is a hole, "auto" for a decision from
                 this map. Pass ``encoding`` or ``near``, not both.
@@ -199,7 +200,7 @@ class Predictor:
         """Raise InputError with the name of ``user`` if the second modality is not depth."""
         if self.second != DEPTH:
             raise InputError(
-                f"`weights` {weights}: trained on {self.second.maps}, but {user} needs depth."
+                f"`weights` {weights}: were trained on {self.second.maps}, but {user} needs depth."
                 " Fix: use tools/predict.py, or pass other weights"
             )
 
@@ -267,8 +268,8 @@ def saliency_strips(
 ) -> Iterator[np.ndarray]:
     """Yield the map of `native_saliency` in strips (rows, W), from the top down.
 
-    The strips equal the complete map up to rounding. The number of rows depends on the width, so
-    that memory is bounded. A map of at most ``whole_pixels`` pixels is one strip.
+    The strips equal the complete map up to rounding. The number of rows of a strip depends on the
+    width, so that memory is bounded. A map of at most ``whole_pixels`` pixels is one strip.
     """
     height, width = native_size
     if height * width <= whole_pixels:

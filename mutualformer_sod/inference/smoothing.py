@@ -13,8 +13,8 @@ class Smoother:
 
     m(t) = (1 - w) p(t) + w moved m(t-1), where p(t) is the map of frame t before smoothing. The
     weight of the past is w = ratio exp(-(d / 0.1)^2), where d is the difference of the grey values
-    of this frame and the previous one. The previous frame is moved along the same flow, and scaled
-    to the mean grey value of this frame. The past has no weight after a cut, and little weight in
+    of this frame and the previous frame. The previous frame is moved along the flow, and scaled to
+    the mean grey value of this frame. The past has no weight after a cut, and little weight in
     newly visible areas. The flow is DIS (Kroeger et al., ECCV 2016).
 
     Args:

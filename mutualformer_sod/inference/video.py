@@ -39,7 +39,7 @@ _RATE_TOLERANCE = 0.01
 def check_videos(
     video: Path, depth_video: Path | None, outputs: VideoOutputs, *, overwrite: bool = False
 ) -> list[str]:
-    """Check the arguments of `predict_video` before any work; return remarks for the user."""
+    """Check the arguments of `predict_video`, and return remarks for the user."""
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
     for path in filter(Path.exists, outputs.paths(video)):
         if path.resolve() in sources:
@@ -62,7 +62,7 @@ def check_videos(
                 "`cutout`: a transparent video needs PyAV. "
                 f"Fix: {ffmpeg.INSTALL}, or pass `background`."
             )
-        remarks.append(f"PyAV is not installed: sound is not copied ({ffmpeg.INSTALL} adds it)")
+        remarks.append(f"PyAV is not installed: sound is not copied. Fix: {ffmpeg.INSTALL}")
     else:
         tracks, known = ffmpeg.count_sound(video)
         if known < tracks:
@@ -145,7 +145,7 @@ def predict_video(
     if depths is not None and without_depth:
         print(f"the depth video is shorter: no depth for {counted(without_depth, 'frame')}")
     if spare:
-        print("the depth video is longer: its last frames were not used; check that both match")
+        print("the depth video is longer: its last frames were not used; check both videos")
     count = counted(len(times.times), "frame")
     print(f"{count}: {', '.join(map(str, outputs.paths(video)))}")
 

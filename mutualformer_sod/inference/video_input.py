@@ -28,7 +28,8 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise InputError(
-                f"`{argument}` {path}: OpenCV cannot open this video. Fix: convert to MP4 (ffmpeg)."
+                f"`{argument}` {path}: OpenCV cannot open this video. "
+                "Fix: convert the video to MP4 (ffmpeg)."
             )
         yield capture
     finally:
@@ -36,7 +37,7 @@ def opened(path: Path, argument: str) -> Iterator[cv2.VideoCapture]:
 
 
 def measures_of(capture: cv2.VideoCapture) -> tuple[int, int, float]:
-    """Return the width and height of a video as shown in pixels, and its rate in frames/s."""
+    """Return the width and height of a video in pixels, as shown, and its rate in frames/s."""
     width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
     height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
     return max(1, width), max(1, height), rate_of(capture)
@@ -54,7 +55,7 @@ def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
 
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Yield all frames, (H, W, 3) uint8 BGR, also if the count in the header differs."""
+    """Yield all frames, (H, W, 3) uint8 BGR, even if the count in the header differs."""
     while True:
         there, frame = capture.read()
         if not there:
@@ -98,7 +99,7 @@ class FrameTimes:
         end = times[-1] / 1000  # s
         step = max(1 / rate, (end - times[0] / 1000) / max(1, len(times) - 1))
         length = self.promised / rate
-        # The number alone is not evidence, because some formats estimate it from the length.
+        # The number of frames alone is not evidence: some formats estimate it from the length.
         if _has_rate(self._capture) and self.promised > len(times) and end + 1.5 * step < length:
             doubt = "" if self._is_certain else ": it is cut off, or its sound is longer"
             print(

@@ -20,7 +20,7 @@ MAP, OVERLAY, CUTOUT = "map", "overlay", "cutout"
 
 @dataclass(frozen=True)
 class VideoOutputs:
-    """The videos of a run; cut-outs cannot be cropped in a video."""
+    """The output videos of a run, in which cut-outs cannot be cropped."""
 
     folder: Path
     kinds: tuple[str, ...] = (MAP,)  # of `MAP`, `OVERLAY` and `CUTOUT`
@@ -28,7 +28,7 @@ class VideoOutputs:
 
     @property
     def needs_alpha(self) -> bool:
-        """Whether PyAV is needed, because the cut-out is transparent."""
+        """Whether a cut-out is transparent, which needs PyAV."""
         return CUTOUT in self.kinds and self.style.background is None
 
     def paths(self, video: Path) -> list[Path]:
@@ -39,8 +39,8 @@ class VideoOutputs:
     def open(self, video: Path, pixel_aspect: float) -> Iterator[Callable[..., None]]:
         """Yield a function that appends a frame to all videos.
 
-        The arguments of this function are the frame (H, W, 3) uint8, the map (H, W) float in
-        [0, 1], and the time of the frame in ms. The files appear at the end. The sound of
+        The yielded function has the arguments frame (H, W, 3) uint8, map (H, W) float in
+        [0, 1], and time of the frame in ms. The files appear at the end. The sound of
         ``video`` is added if PyAV is installed.
         """
         with contextlib.ExitStack() as stack:

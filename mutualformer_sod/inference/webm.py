@@ -1,6 +1,6 @@
 """Write WebM files that browsers can play, with any size in pixels and any frame times.
 
-Each frame is a VP8 key frame, extracted from a WebP picture (RFC 6386, RFC 9649). The container is
+Each frame is a VP8 key frame, extracted from a WebP image (RFC 6386, RFC 9649). The container is
 Matroska (RFC 9559). `cv2.VideoWriter` supports neither odd sizes nor uneven frame times.
 """
 
@@ -29,7 +29,7 @@ _CUES, _CLUSTER = 0x1C53BB6B, 0x1F43B675
 
 
 class WebmWriter:
-    """Writer of a WebM file with one video track and no sound, which `open_webm` yields."""
+    """Writer that `open_webm` yields for a WebM file with one video track and no sound."""
 
     def __init__(self, file: BinaryIO, pixel_aspect: float) -> None:
         self._file = file
@@ -42,7 +42,7 @@ class WebmWriter:
     def write(self, rgb: np.ndarray, time: float) -> None:
         """Append a frame (H, W, 3) uint8, or (H, W) uint8 for grey; sides up to `MOST_SIDE`.
 
-        The ``time`` in ms from the start is rounded, and at least 1 ms after the previous time.
+        The ``time`` in ms from the start is rounded to at least 1 ms after the previous time.
         """
         if not self._times:
             self._begin(*rgb.shape[:2])

@@ -19,8 +19,8 @@ _SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pix
 def boundary(image: np.ndarray) -> np.ndarray:
     """Return an 8-bit image minus its erosion, (H, W) uint8.
 
-    For a mask, the result is the set of mask pixels within 2 % of the image diagonal, but at least
-    1 pixel, from the background. The outside of the image counts as background.
+    For a mask, the result is a boundary inside the mask, with a width of 2 % of the image diagonal
+    but at least 1 pixel. The outside of the image counts as background.
     """
     radius = max(1, round(_WIDTH * float(np.hypot(*image.shape))))
     kernel = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
@@ -45,7 +45,7 @@ def boundary_iou(pair: MapPair) -> float:
 def boundary_iou_curve(pair: MapPair) -> np.ndarray:
     """Return the IoU of the boundaries at the thresholds 255..0 as in BiRefNet, (256,) float64.
 
-    The boundary of the grey map is thresholded, not the boundary of the thresholded map.
+    The boundary is computed from the grey map, before the thresholds are applied.
     """
     grey = boundary(pair.quantised_map)
     truth = _gt_boundary(pair.gt)
@@ -72,7 +72,7 @@ def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
 def mean_boundary_accuracy(pair: MapPair) -> float:
     """Return the accuracy in [0, 1] of the map at p > 0.5 near the edge, averaged over five bands.
 
-    The accuracy is 1 for a ground truth without an edge, where the original divides by zero.
+    The accuracy is 1 for a ground truth without an edge, where the original code divides by zero.
     """
     correct = pair.half_map.ravel() == pair.gt.bytes.ravel()
     total = 0.0

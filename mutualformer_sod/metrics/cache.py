@@ -1,4 +1,4 @@
-"""Cache scores by the content of the files of an image and the protocol."""
+"""Cache scores by the protocol and the content of an image's files."""
 
 import hashlib
 import json
@@ -42,11 +42,11 @@ def cache_key(
 class ScoreCache:
     """Score file that any number of processes may read and write at the same time.
 
-    Opening for writing creates an absent file and replaces an unusable one. A row with a wrong
+    Opening for writing creates an absent file and replaces an unusable file. A row with a wrong
     checksum, or without the scores of a registered metric, counts as absent.
 
     Attributes:
-        failure: reason why scores could not be stored, or "". The evaluation continues.
+        failure: reason why scores were not stored, or "". The evaluation continues after a failure.
 
     Raises:
         InputError: another process locks the file, or the file cannot be created.
@@ -95,7 +95,7 @@ class ScoreCache:
             self.flush()
 
     def flush(self) -> None:
-        """Write the pending scores, or store the reason of a failure in `failure`."""
+        """Write the pending scores, or store the reason for a failure in `failure`."""
         rows, self._pending = self._pending, []
         if not rows or self.failure:
             return
@@ -107,7 +107,7 @@ class ScoreCache:
             self.failure = f"{self.path}: scores were not stored: {error}. Fix: delete the file."
 
     def close(self) -> None:
-        """Write the pending scores, close the file, and log the reason of a failure."""
+        """Write the pending scores, close the file, and log the reason for a failure."""
         if self._connection is not None:
             self.flush()
             self._connection.close()

@@ -1,7 +1,7 @@
 """Degree of camouflage of the foreground (Wang et al., Context-measure, 2025).
 
 Every patch of the foreground is replaced by the most similar patch of the background around it. The
-closer the colours of the result are to those of the image, the better the foreground is hidden.
+degree of camouflage is high where the new colours are close to the original colours.
 """
 
 import cv2

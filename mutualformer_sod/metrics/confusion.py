@@ -1,6 +1,6 @@
 """Rates of the confusion matrix, which are 0 where the denominator is 0, as in pysodmetrics.
 
-A marked pixel is one that the binarised map predicts as foreground.
+A pixel is called marked if the binarised map predicts foreground.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Context-measure (Wang et al., Context-measure: Contextualizing Metric for Camouflage, 2025).
 
-A Gaussian with the covariance of the foreground weights the surroundings of a pixel. Salient pixels
-are scored by the foreground around them, foreground pixels by the saliency around them.
+The surroundings of a pixel are weighted by a Gaussian with the scaled covariance of the foreground.
+Salient pixels are scored by the foreground around them, foreground pixels by the saliency around
+them.
 """
 
 import math
@@ -22,7 +23,7 @@ _SCALE = math.e / (math.e - 1.0)
 
 @once
 def _kernel(gt: GroundTruth) -> np.ndarray:
-    """Return the Gaussian with the covariance of the foreground, with odd sides and the sum 1."""
+    """Return the Gaussian of the scaled foreground covariance, with odd sides and the sum 1."""
     if gt.foreground <= 1:
         return _gaussian(np.diag([0.25, 0.25]), 1, 1)
     covariance = np.cov(np.argwhere(gt.mask), rowvar=False)
@@ -43,7 +44,7 @@ def _kernel(gt: GroundTruth) -> np.ndarray:
 
 
 def _gaussian(covariance: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return exp(-x' C^-1 x / 2) on a grid of 2 rows + 1 by 2 columns + 1, divided by its sum."""
+    """Return exp(-x' C^-1 x / 2) on a grid (2 rows + 1, 2 columns + 1), divided by the sum."""
     inverse = np.linalg.inv(covariance)
     x, y = np.ogrid[-rows : rows + 1, -columns : columns + 1]
     mixed = (inverse[0, 1] + inverse[1, 0]) * x * y
@@ -76,7 +77,7 @@ def _degree(gt: GroundTruth) -> np.ndarray:
 def camouflage_context_measure(pair: MapPair) -> float:
     """Return the camouflage context-measure with beta^2 = 1.2, in [0, 1].
 
-    Foreground that looks like the background around it counts up to twice.
+    A foreground pixel has the weight 1 plus the degree of camouflage, at most 2.
 
     Raises:
         InputError: the ground truth has no colour image.
@@ -87,7 +88,7 @@ def camouflage_context_measure(pair: MapPair) -> float:
 
 
 def _combine(pair: MapPair, reverse: float, beta_squared: float) -> float:
-    """Return one score from the relevance of marked pixels and the foreground's completeness."""
+    """Return one score from the relevance of salient pixels and the foreground's completeness."""
     saliency = cv2.LUT(pair.levels, pair.histogram.values)
     forward = float((_surroundings(pair.gt) * saliency).sum() / (saliency.sum() + EPS))
     return (1.0 + beta_squared) * forward * reverse / (beta_squared * forward + reverse + EPS)

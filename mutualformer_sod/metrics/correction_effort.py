@@ -1,7 +1,7 @@
 """Human correction effort (Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022).
 
-The effort is the number of points that a person sets to correct a mask. Errors along the edge of
-the object that are thinner than 5 pixels are tolerated, but not lost parts of the skeleton.
+The effort is the number of points that a person sets to correct a mask. Errors thinner than 5
+pixels along the edge of the object are tolerated; lost parts of the skeleton are not tolerated.
 """
 
 import cv2
@@ -37,7 +37,7 @@ def _skeleton(gt: GroundTruth) -> np.ndarray:
 
 
 def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
-    """Return the effort of a binary map, (H, W) uint8 of 0 and 1."""
+    """Return the effort in points of a binary map, (H, W) uint8 of 0 and 1."""
     union = marked | truth.bytes
     if not union.any():
         return 0.0
@@ -53,7 +53,7 @@ def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
 
 
 def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the errors that an error in the core reaches in `_RELAX` steps over free pixels."""
+    """Return the error pixels within `_RELAX` steps, over free pixels, of an error in the core."""
     grown = error & core
     for _ in range(_RELAX):
         grown = cv2.dilate(grown, _CROSS) & free

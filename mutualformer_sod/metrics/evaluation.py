@@ -32,7 +32,7 @@ class GtSet:
         whole: stem -> ground truth, for all images of the set; None if `files` has all images.
         usual_count: number of images that papers report for the set; None for a custom set.
         rgb: stem -> colour image, for the metrics that need it; may be empty.
-        other_version: description of the known version of the set with this number of images.
+        other_version: description of the set version with an unusual number of images, or "".
     """
 
     name: str

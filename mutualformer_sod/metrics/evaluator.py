@@ -23,8 +23,8 @@ class ImageScores:
 
     Attributes:
         scores: name -> value; for a curve, the maximum and the mean over the thresholds.
-        quantised: (2, 256) int64 counts by floor(255 p), background and foreground. The curves
-            follow from these counts. For a set, curves are averaged before the maximum.
+        quantised: (2, 256) int64 counts by floor(255 p), background and foreground, from which the
+            curves are computed. For a set, the maximum is that of the averaged curves.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
         map_curves: name -> curve, of the metrics of kind "map_curve".
     """
@@ -36,7 +36,7 @@ class ImageScores:
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
-        """Each curve (precision, recall, f, e, ...) at the thresholds 255..0, (256,) float64."""
+        """Curves (precision, recall, f, e, ...) at the thresholds 255..0, each (256,) float64."""
         counts = Counts.of_thresholds(self.quantised)
         return {metric.name: metric.compute(counts) for metric in of_kind("curve")}
 
@@ -74,8 +74,8 @@ def _curve_scores(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
 class Evaluator:
     """Accumulator of the scores of one method on one set, with constant memory.
 
-    ``normalize`` stretches every map to its own minimum and maximum first. The literature has both
-    protocols; report the protocol that you use.
+    ``normalize`` stretches every map to its own minimum and maximum first. Papers use stretched
+    or unstretched maps; report the protocol that you use.
     """
 
     def __init__(self, normalize: bool = True) -> None:
@@ -86,7 +86,7 @@ class Evaluator:
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
-        """Score one map and add the scores. The arguments are those of `score_image`."""
+        """Score the map ``pred`` with `score_image`, and add the scores."""
         image = score_image(pred, gt, normalize=self.normalize)
         self.add(image)
         return image

@@ -1,7 +1,9 @@
-"""Metrics beyond the default table, computed on request: ``--columns NAME``, ``--metrics all``.
+"""Metrics beyond the default table, computed with ``--columns NAME`` or ``--metrics all``.
 
-with enabled(["hce", "max_boundary_iou"]):
-    results = evaluate("SIP/GT", "maps")
+Example::
+
+    with enabled(["hce", "max_boundary_iou"]):
+        results = evaluate("SIP/GT", "maps")
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +20,7 @@ from mutualformer_sod.metrics import (
 )
 from mutualformer_sod.metrics.registry import METRICS, Metric, register, unregister
 
-# A requested metric is computed with its family, because they share most of the work.
+# A requested metric is computed with its family, whose metrics share most of the work.
 FAMILIES: tuple[tuple[Metric, ...], ...] = (
     rates.METRICS,
     boundary.METRICS,
@@ -39,9 +41,9 @@ def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
 
 @contextmanager
 def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Register the extra metrics of some scores in a `with` block, and yield the added names.
+    """Register the extra metrics of the named scores in a `with` block, and yield added names.
 
-    Names of scores that no extra metric has are ignored.
+    A name that belongs to no extra metric is ignored.
     """
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]

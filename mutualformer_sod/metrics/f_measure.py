@@ -24,7 +24,6 @@ def f_score(precision: np.ndarray | float, recall: np.ndarray | float) -> np.nda
 def max_f_of_mean_pr(curves: Mapping[str, np.ndarray]) -> float:
     """Return the maximum of F computed from the mean precision and the mean recall of a set.
 
-    The literature uses this score or the maximum of the mean F curve. The two scores differ by up
-    to .04.
+    The literature also uses the maximum of the mean F curve, which differs by up to .04.
     """
     return float(f_score(curves["precision"], curves["recall"]).max())

@@ -49,7 +49,10 @@ class MapFolder:
     training: object | None = None
 
     def part(self, stems: Iterable[str]) -> MapFolder:
-        """Return only the maps of some images; maps of other images of the set are not extra."""
+        """Return the folder with only the maps of some images.
+
+        Maps of other images of the set do not count as extra.
+        """
         kept = dict.fromkeys(stems)
         missing = tuple(stem for stem in self.missing if stem in kept)
         return replace(
@@ -102,10 +105,10 @@ def find_map_folder(
     Args:
         maps_root: folder of `<method>/<set>/<stem>.png`.
         set_name: name of the set, its alias, or its path relative to the data.
-        ground_truths: stem -> file. If the file has another stem, a map may have either stem.
+        ground_truths: stem -> file. A map may have the name of the image or of the file.
         only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
         canonical_name: function that maps an alias of a set to the name of the set.
-        affixes: text before and after the stem in the names of the maps, as ("", "_sal"); None
+        affixes: text before and after the stem in the names of the maps, e.g. ("", "_sal"); None
             detects affixes that all maps share, if no map is named like an image.
     """
     home = maps_root / method
@@ -128,7 +131,7 @@ def find_map_folder(
 
 
 def map_files(folder: Path) -> list[Path]:
-    """Return the sorted maps in a folder, which are the images or else the ``.npy`` arrays."""
+    """Return the images in a folder, or, without images, the ``.npy`` arrays, sorted."""
     return image_files(folder) or sorted(
         p for p in folder.iterdir() if p.suffix.lower() == ".npy" and not p.name.startswith(".")
     )
@@ -182,7 +185,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """Return a hint on files of other types with one of the stems, and on all ``arrays``."""
+    """Return a hint on files of other types with the stems and, if ``arrays``, on all arrays."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name

@@ -57,8 +57,8 @@ class GroundTruth:
         rgb: (H, W, 3) uint8 colour image, for the metrics that need it.
 
     Raises:
-        InputError: wrong rank or type, no pixels, sizes that differ, or an 8-bit mask that is not
-            all 0 but has no value above 128, e.g. a mask stored as 0 and 1.
+        InputError: the mask has a wrong rank or type, or no pixels; the sizes differ; or an 8-bit
+            mask is not all 0 but has no value above 128, e.g. a mask stored as 0 and 1.
     """
 
     def __init__(self, mask: np.ndarray, rgb: np.ndarray | None = None) -> None:
@@ -70,7 +70,7 @@ class GroundTruth:
             brightest = int(mask.max())
             if 0 < brightest <= 128:  # empty under the usual rule, probably by mistake
                 raise InputError(
-                    f"ground truth has no value above {brightest}. Fix: pass bool, or 0 and 255."
+                    f"the ground truth has no value above {brightest}. Fix: pass bool or 0 and 255."
                 )
             mask = mask > 128
         elif mask.dtype != np.bool_:
@@ -105,9 +105,9 @@ class GroundTruth:
 
     @cached_property
     def split(self) -> tuple[int, int]:
-        """(rows, columns) of the top left quadrant of the S-measure.
+        """Number of rows and columns of the top left quadrant of the S-measure.
 
-        This is the foreground's centroid in 0-based coordinates, rounded half to even, plus one.
+        The split is the foreground's 0-based centroid, rounded half to even, plus one.
         Without foreground, the split is the middle of the image.
         """
         height, width = self.shape
@@ -147,7 +147,7 @@ class GroundTruth:
 
         Both arrays are (M,) int64, flat indices into the `window`. The first array has every
         background pixel in the 7 x 7 neighbourhood of a foreground pixel. The second array has the
-        nearest foreground pixel, with the smallest column, then row, among equidistant pixels.
+        nearest foreground pixels; of equidistant pixels, the smallest column, then row, is used.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside

@@ -1,8 +1,8 @@
 """Joint histogram of a map and a ground truth for all default metrics except weighted F.
 
 A saliency map has at most 256 levels, a ground truth has two, and the S-measure splits the image
-into four quadrants. A table of 4 x 2 x 256 counts is therefore enough for the mean absolute error,
-precision, recall, F, E and S of an image of any size.
+into four quadrants. A table of 4 x 2 x 256 counts is enough for the mean absolute error, precision,
+recall, F, E and S of an image of any size.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _EXACT_COUNT = 1 << 24  # cv2 returns counts as float32, which is exact up to th
 
 @dataclass(frozen=True)
 class JointHistogram:
-    """Counts of (quadrant, ground truth, level), and the saliency of each level.
+    """Pixel counts by quadrant, ground truth and level, and the saliency of each level.
 
     Attributes:
         counts: (4, 2, 256) int64. Quadrants: top left, top right, bottom left, bottom right.
@@ -58,7 +58,7 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
     """Return floor(255 p), uint8, of saliency in [0, 1].
 
     The product is rounded in float64 before the floor, as in the reference. Exact integer
-    arithmetic gives another level in a few percent of the (value, minimum, maximum) cases.
+    arithmetic returns another level in a few percent of the (value, minimum, maximum) cases.
     """
     return (values * 255).astype(np.uint8)
 

@@ -1,7 +1,7 @@
 """Multi-scale IoU for fine structures (Ahmadzadeh et al., Multiscale IOU, ICIP 2021).
 
 For each cell size 1, 2, 4, ..., 512, compute the ratio of the ground truth's edge cells that also
-contain an edge of the map. The score is the area under these ratios.
+contain an edge of the map. The score is the area under the curve of the ratios.
 """
 
 import cv2
@@ -27,7 +27,7 @@ def edges(mask: np.ndarray) -> np.ndarray:
 
 
 def _pyramid(edge: np.ndarray) -> list[np.ndarray]:
-    """Return the edge cells of each size, bool. Cells are aligned at the bottom right."""
+    """Return the edge cells of each size, bool, aligned at the bottom right of the image."""
     levels = [edge]
     for _ in range(_SCALES - 1):
         height, width = edge.shape

@@ -40,7 +40,7 @@ class Counts:
 
     @classmethod
     def of_thresholds(cls, quantised: np.ndarray) -> Counts:
-        """Count at the thresholds 255..0, given (2, 256) counts by level: background, foreground.
+        """Count at the thresholds 255..0, given (2, 256) background and foreground counts by level.
 
         Levels are floor(255 p), see `JointHistogram.quantised`.
         """
@@ -49,7 +49,7 @@ class Counts:
 
     @classmethod
     def at(cls, by_class: np.ndarray, chosen: np.ndarray, pixels: int, outside: int = 0) -> Counts:
-        """Count the chosen levels of (2, 256) counts, and ``outside`` more background pixels."""
+        """Sum (2, 256) counts over the chosen levels, and add ``outside`` background pixels."""
         false_positive, true_positive = by_class[:, chosen].sum(axis=1).tolist()
         return cls(true_positive, false_positive + outside, int(by_class[1].sum()), pixels)
 
@@ -78,7 +78,7 @@ class MapPair:
         flags: special conditions of the pair, e.g. "resized"; a metric may add flags.
 
     Raises:
-        InputError: wrong rank, type or range, or values that are not finite.
+        InputError: an array has a wrong rank, type or range, or values that are not finite.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ def adaptive_threshold(
 ) -> float:
     """Return the adaptive threshold min(2 mean p, 1).
 
-    The mean from the counts may be wrong in its last bits. This matters only if a level equals the
-    threshold. The mean of the float map, (H, W), is then used, as in the reference.
+    The mean computed from the counts may be wrong in the last bits. If a level equals the
+    threshold, the mean of the float map, (H, W), is used, as in the reference.
     """
     counts = by_class.sum(axis=0)
     threshold = 2.0 * float((counts * values).sum() / pixels)

@@ -17,7 +17,7 @@ from mutualformer_sod.metrics.registry import per_image_columns
 
 @contextmanager
 def per_image_file(path: Path) -> Iterator[PerImageFile]:
-    """Open a per-image CSV. The file appears when the `with` block ends without an error."""
+    """Open a per-image CSV, which appears when the `with` block ends without an error."""
     # File names may not be valid Unicode.
     text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     with replacing(path) as temporary, temporary.open("w", **text) as file:
@@ -27,7 +27,7 @@ def per_image_file(path: Path) -> Iterator[PerImageFile]:
 class PerImageFile:
     """Writer of the per-image CSV, line by line.
 
-    Columns: set, image, method, the metrics at full precision, and the flags of the image,
+    The columns are set, image, method, the metrics at full precision, and the flags of the image,
     separated by spaces.
     """
 
@@ -75,9 +75,9 @@ class CommonScores:
 
 
 def read_common(path: Path, methods: Mapping[str, Sequence[str]]) -> dict[str, CommonScores]:
-    """Read the scores of the images of each set for which all methods of the set have scores.
+    """Read the scores of each set on the images for which all methods of the set have scores.
 
-    ``methods`` is set -> methods.
+    ``methods`` maps each set to the names of the methods.
 
     Returns:
         set -> scores, in the order of the sets in the file.

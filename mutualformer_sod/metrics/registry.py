@@ -36,7 +36,7 @@ class Column:
 
     @property
     def arrow(self) -> str:
-        """The direction as an arrow."""
+        """Direction of better scores, "↑" or "↓"."""
         return "↑" if self.larger_is_better else "↓"
 
 
@@ -60,7 +60,7 @@ class Metric:
         in_table: whether the default table shows the metric. ``--columns`` can show any metric.
         in_gallery: whether the gallery shows the metric, or the maximum of a curve.
         summary: scores of a curve; empty for a curve that is only drawn.
-        score: name of a curve in the names of the scores, if this name differs from ``name``.
+        score: name of a curve in max_<score> and mean_<score>; "" uses ``name``.
         needs_rgb: whether the metric reads the colour image, `GroundTruth.rgb`.
     """
 
@@ -78,7 +78,7 @@ class Metric:
 
     @property
     def columns(self) -> dict[str, Column]:
-        """Name of each score of the metric -> its column."""
+        """Columns of the scores of the metric, by the name of the score."""
         if self.kind not in ("curve", "map_curve"):
             per_image = self.kind == "mean"
             shown = per_image, self.in_table, per_image and self.in_gallery
@@ -110,8 +110,8 @@ COLUMNS: dict[str, Column] = dict.fromkeys(_PAPER_ORDER)  # in the order of tabl
 def register(metric: Metric) -> None:
     """Add a metric to the registry.
 
-    Worker processes receive the metric, too, if the function is not a lambda. Scores of unchanged
-    maps come from a cache. After a change of the function, delete the cache.
+    Worker processes receive the metric, too, if the function is not a lambda. Delete the
+    cache after a change of the function, because the cache has old scores of unchanged maps.
 
     Raises:
         ValueError: another metric or score already has the name.

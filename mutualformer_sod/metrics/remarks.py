@@ -15,7 +15,8 @@ def row_marks(
 ) -> list[str]:
     """Return the footnotes of a row, e.g. an unusual image count or images without a map.
 
-    The set has ``count`` images; the cell may have fewer. The other arguments are those of `GtSet`.
+    The set has ``count`` images; the cell may have fewer images. ``usual_count`` and
+    ``other_version`` are those of `GtSet`.
     """
     marks, name = [], cell.folder.set_name
     if usual_count is not None and usual_count != count:
@@ -71,7 +72,7 @@ def _square(cell: Cell) -> list[str]:
 
 
 def _without_empty(cell: Cell) -> str:
-    """Return a line with the scores of the images with foreground, or "" if not needed."""
+    """Return a line with the scores of the images with foreground, or "" if all or none have it."""
     if not (cell.with_foreground and cell.with_foreground.images):
         return ""
     scores = cell.with_foreground.results()

@@ -45,7 +45,7 @@ class Row:
     Attributes:
         scores: metric -> value; empty if the set could not be scored.
         images: number of scored images.
-        marks: footnotes of the row, e.g. "NJU2K has usually 500 images".
+        marks: footnotes of the row, e.g. "only 20 of 500 images of NJU2K".
         kind: "measured" here, "quoted" from a paper, or the "difference" of the two.
     """
 
@@ -62,7 +62,7 @@ class Results:
     """Scores by method and set, with their protocol and remarks.
 
     Attributes:
-        protocol: how the scores were computed: `SHARED_PROTOCOL`, "resized" and "training".
+        protocol: entries of `SHARED_PROTOCOL`, and the entries "resized" and "training".
         scores: method -> set -> metric -> value, and "images" -> number of images.
         marks: method -> set -> footnotes of the row, with or without scores.
         notes: lines below the table.
@@ -79,7 +79,7 @@ class Results:
     incomplete: list[str] = field(default_factory=list)
 
     def add(self, method: str, set_name: str, scores: Scores, marks: Iterable[str]) -> None:
-        """Add the scores of a method on a set, which may be empty, and the marks."""
+        """Add the scores, which may be empty, and the marks of a method on a set."""
         if scores:
             self.scores.setdefault(method, {})[set_name] = scores
         self.marks.setdefault(method, {})[set_name] = list(marks)
@@ -96,7 +96,7 @@ class Results:
         return rows
 
     def protocol_lines(self) -> list[str]:
-        """Return the protocol as printed below every table."""
+        """Return the protocol as the lines below every table."""
         p = self.protocol
         maps = "stretched to their own min-max" if p["normalize"] else "scored as v/255"
         resized = sum(p.get("resized", {}).values())

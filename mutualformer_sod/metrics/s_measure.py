@@ -14,14 +14,14 @@ CONSTANT_QUADRANT = "constant_quadrant"
 def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1].
 
-    S is 1 - mean p for a ground truth without foreground, and mean p without background. In two
-    cases the reference returns no usable value. These cases are added to the flags of the pair:
+    S is 1 - mean p for a ground truth without foreground, and mean p without background. The flags
+    of the pair name two cases in which the reference returns no usable value:
 
     - ``empty_quadrant``: the centroid is on the last row or column, or the image is one pixel
-      high or wide. The reference returns NaN. Here the empty quadrant gets weight 0.
+      high or wide. The reference returns NaN; this function uses weight 0 for the empty quadrant.
     - ``constant_quadrant``: map and ground truth are both constant in a quadrant, and the map is
-      neither 0 nor 1. The reference returns 1 or 0, depending on the rounding of its mean. Here
-      the exact value 1 is used.
+      neither 0 nor 1. The reference returns 1 or 0, depending on the rounding of the mean; this
+      function uses the exact value 1.
     """
     histogram = pair.histogram
     background, foreground = histogram.by_class

@@ -158,7 +158,7 @@ def score_set(
     pool: Executor | None = None,
     each: Callable[[Outcome], None] = lambda _: None,
 ) -> tuple[list[Cell], dict[str, list[str]]]:
-    """Score the maps of several methods on one set; see `metrics.evaluation.evaluate`.
+    """Score the maps of several methods on one set, for `metrics.evaluation.evaluate`.
 
     Args:
         rgb: stem -> colour image, for the metrics that need it.

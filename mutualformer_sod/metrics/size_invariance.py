@@ -1,7 +1,7 @@
 """Size-invariant MAE, F and IoU (Li et al., Size-invariance Matters, ICML 2024).
 
 Every object counts equally: a score is computed in the bounding box of each object, with the map
-set to 0 elsewhere, and averaged over the objects.
+set to 0 outside the box, and averaged over the objects.
 """
 
 from functools import partial
@@ -35,7 +35,7 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
 
 @once
 def _parts(pair: MapPair) -> list[tuple[Window, np.ndarray]]:
-    """Return the boxes of the objects, or of the image without objects, with their `_count`."""
+    """Return each object's box, or the box of the image without objects, with level counts."""
     gt = pair.gt
     boxes = object_boxes(gt) or [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
     return [(box, _count(pair, box)) for box in boxes]
@@ -51,8 +51,8 @@ def si_mae(pair: MapPair) -> float:
     """Return the size-invariant MAE in [0, 1]; smaller is better.
 
     The score is a weighted mean. The MAE in the box of each object has the weight 1, and the MAE
-    outside all boxes has the weight (area outside) / (area of all boxes). If no pixel is
-    outside, this weight is 0; the reference divides by zero.
+    outside all boxes has the weight (area outside) / (area of all boxes). If the boxes cover the
+    image, the MAE outside has the weight 0; the reference divides by zero.
     """
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))

@@ -1,4 +1,4 @@
-"""Compute the skeleton of a mask by Zhang-Suen thinning, in each pixel as in scikit-image."""
+"""Compute the skeleton of a mask by Zhang-Suen thinning, with the result of scikit-image."""
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
 
 
 def _distinct(indices: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the distinct indices. A scratch array of the image size makes this fast."""
+    """Return the distinct indices, with ``order`` as a scratch array of the image size."""
     number = np.arange(indices.size)
     order[indices] = number
     return indices[order[indices] == number]

@@ -23,7 +23,7 @@ class SuspiciousImages:
         inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.
         brightest: highest level of all maps, 0 to 255, as scored.
-        inverted_f: (2, 256) sums of the F curves of the inverted maps, as they are and as 1 - map.
+        inverted_f: (2, 256) sums of the F curves of the inverted maps, as stored and as 1 - map.
     """
 
     black: list[str] = field(default_factory=list)
@@ -39,7 +39,7 @@ class SuspiciousImages:
     def inverse_is_better(self) -> bool:
         """Whether the maps in `inverted` have a far higher max F as 1 - map.
 
-        If not, the maps are only poor: map and 1 - map have the F of an all-foreground map.
+        If the maps are only poor, map and 1 - map have the F of an all-foreground map.
         """
         own, inverse = self.inverted_f.max(axis=1)
         return bool(inverse - own > _GAIN * len(self.inverted))

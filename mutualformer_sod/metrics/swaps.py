@@ -1,4 +1,4 @@
-"""Find pairs of swapped maps, which fit the ground truth of the other image far better."""
+"""Find pairs of swapped maps, which match the ground truth of the other image far better."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _fits_better(one: Thumbnails, other: Thumbnails) -> bool:
-    """Return whether a map fits the other ground truth far better than its own."""
+    """Return whether the map of ``one`` matches the mask of ``other`` far better than its own."""
     own = float((one.saliency * one.mask).sum())
     foreign = float((one.saliency * other.mask).sum())
     return foreign > _GOOD_FIT and foreign - own > _GAIN

@@ -71,7 +71,7 @@ def _relief(levels: np.ndarray, histogram: JointHistogram, gt: GroundTruth) -> f
 
 
 def _window_of_relief(histogram: JointHistogram, gt: GroundTruth) -> Window:
-    """Return a window of `gt.window` and the pixels near the foreground where the map is not 0."""
+    """Return a window with `gt.window` and pixels near the foreground where the map is not 0."""
     # Outside the histogram's window the map has its lowest level, usually 0.
     whole = slice(0, gt.shape[0]), slice(0, gt.shape[1])
     busy = histogram.window if histogram.darkest == 0.0 else whole

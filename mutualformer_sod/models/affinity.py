@@ -6,10 +6,10 @@ The paper diffuses a cross-modal affinity S through the two self-affinities,
 
 and applies the result to the values of the other modality. L and R differ between the paper and the
 released code (``Diffusion.form``); A is built from the two self-affinities. The paper first divides
-the affinities by their row sums. The rows of a softmax sum to 1, so this step is omitted.
+the affinities by their row sums. The rows of a softmax sum to 1, so the division is omitted.
 
-The products are applied to the values from the right. Every product is then (N x N) by (N x d), and
-neither L S nor S R is formed:
+The products are computed from right to left, beginning at the values. Every product is then (N x N)
+by (N x d), and neither L S nor S R is formed:
 
     u_0 = V,  u_k = R u_{k-1} for k = 1 .. t;
     y = S(0) u_t,  then for k = t-1 .. 0:  y <- eps * L y + (1 - eps) * A u_k.
@@ -52,8 +52,8 @@ def cross_diffusion_attention(
         rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
         diffusion: options of the recurrence.
         attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows of the
-            affinities at a time and computes these rows again for the gradient; the results are
-            the same. "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
+            affinities at a time and computes the rows again for the gradient, with the same results
+            as "dense". "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
             export).
         tile_rows: number of rows of a tile; None to select the number by device.
 
@@ -93,7 +93,7 @@ def cross_diffusion(
     diffusion: Diffusion = AS_RELEASED,
     start: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Compute cross-diffusion attention in both directions from given affinities.
+    """Compute cross-diffusion attention in both directions from two self-affinities.
 
     Args:
         rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
@@ -201,7 +201,7 @@ def _use_tiles(attention: str, query: Tensor) -> bool:
         return False
     if attention == "tiled":
         return True
-    # Checked before N, because a graph with a dynamic number of tokens must not depend on N.
+    # N is checked last, because a graph with a dynamic number of tokens must not depend on N.
     if torch.compiler.is_compiling():
         return False
     return query.shape[-2] >= TILED_FROM["cpu" if query.device.type == "cpu" else "cuda"]

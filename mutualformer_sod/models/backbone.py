@@ -60,8 +60,8 @@ def create_timm_model(
         ) from error
     if _ratio_loaded(model, weights) < 0.5:
         raise InputError(
-            f"{pretrained}: not weights of {name}: more than half of its matrices are not in "
-            f"the file. Fix: pass timm's weights of {name}"
+            f"{pretrained}: not weights of {name}: more than half of the model's matrices are not "
+            f"in the file. Fix: pass timm's weights of {name}"
         )
     return model
 

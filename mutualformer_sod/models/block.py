@@ -24,18 +24,18 @@ class MutualFormerBlock(nn.Module):
     Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
     Attention", IJCV 2024, Fig. 2b. The paper aggregates by convolutions, the released code by
     Linear layers; on tokens a 1x1 convolution is a Linear layer. The self-attention over the fused
-    stream is part of the released code but not of the figure.
+    stream is part of the released code but not of Fig. 2b.
 
     Args:
         dim: token width C.
-        num_heads: attention heads; must divide ``dim``.
+        num_heads: number of attention heads, a divisor of ``dim``.
         mlp_ratio: hidden width of the MLP divided by ``dim``.
         qkv_bias: use biases in the three qkv projections.
         drop_path: stochastic depth rate of the two residual branches, in [0, 1).
         diffusion: options of the recurrence of cross-diffusion.
         attention: "auto", "dense" or "tiled", as in ``affinity.cross_diffusion_attention``.
-        cross: "diffusion", or one of two ablations. "attention" is plain cross-attention
-            softmax(q_r k_d^T / sqrt(d)) V_d (and the reverse). "none" omits attention across the
+        cross: "diffusion", or one of two ablations. "attention" is plain cross-attention,
+            softmax(q_r k_d^T / sqrt(d)) V_d and the reverse. "none" omits attention across the
             modalities.
         fused_attention: use self-attention over the fused stream.
 
@@ -92,7 +92,7 @@ class MutualFormerBlock(nn.Module):
     def forward(
         self, modality_tokens: Tensor, fused_tokens: Tensor, draws: Draws = (None, None)
     ) -> Tensor:
-        """Update the fused stream; the modality tokens do not change.
+        """Update the fused stream, but not the modality tokens.
 
         Args:
             modality_tokens: (B, N, 2C) float, rgb then depth along the last axis.
@@ -178,7 +178,7 @@ _RELEASED_NAMES = {
 
 
 def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Give the authors' block parameters our names; raise InputError for an unknown name."""
+    """Rename the authors' block parameters to ours; raise InputError for an unknown name."""
     renamed = {}
     for name, value in without_wrappers(state_dict, "the released block's weights").items():
         module, _, kind = name.rpartition(".")
@@ -192,7 +192,7 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> MutualFormerBlock:
-    """Build a MutualFormerBlock with the authors' weights, released form, one step, epsilon 0.6.
+    """Build a released-form MutualFormerBlock, one step, epsilon 0.6, with the authors' weights.
 
     Args:
         state_dict: tensors or arrays by the authors' parameter names. The widths of the block come

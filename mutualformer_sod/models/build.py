@@ -37,7 +37,7 @@ def build_model(
     needs = {  # whether an option has an effect with this backbone, and otherwise the reason
         "feature_blocks": (plain, "this backbone is hierarchical and returns a map for each stage"),
         "stem": (plain or overrides.get("stem") == "patch", "this backbone has a stem of its own"),
-        "fine_width": (not all(model.fusion.attended), "no map is finer than the attended ones"),
+        "fine_width": (not all(model.fusion.attended), "no map is finer than the attended maps"),
     }
     for name in overrides:
         used, reason = needs.get(name, (True, ""))

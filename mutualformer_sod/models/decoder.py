@@ -7,19 +7,20 @@ from torch import Tensor, nn
 from mutualformer_sod.configs.model import DecoderConfig
 from mutualformer_sod.models.encoder import resize
 
-_WORTH = 5 * 10**7  # minimum number of saved products; with fewer, the calls cost more (CHOSEN)
+_WORTH = 5 * 10**7  # minimum number of saved products that outweighs the calls (CHOSEN)
 
 
 class Decoder(nn.Module):
     """Decode fused maps to saliency logits at input resolution.
 
-    The first stage decodes the deepest map. Each later stage has half the stride of the previous
-    stage. All maps of a plain ViT have one stride, and each map feeds one stage. Each finer map
-    feeds the stage with the same stride. Stages at strides 4 and 2 and the head also use the detail
-    branch over RGB and depth at full resolution. Borders, even those that only depth shows, are
-    therefore sharper than the token grid. With ``finest=2``, decoding ends at half resolution and
-    the logits are interpolated, because full resolution takes most of the time. GroupNorm makes the
-    results independent of the batch and of the distribution of the batch over devices.
+    The first stage decodes the deepest map. Each later stage has the stride of the previous stage
+    or half this stride. All maps of a plain ViT have one stride, and each map feeds one stage. Each
+    finer map feeds the stage with the same stride. Stages at strides 4 and 2 and the head also use
+    the detail branch over RGB and depth at full resolution. The branch makes borders sharper than
+    the token grid, even borders visible only in depth. With ``finest=2``, decoding ends at half
+    resolution and the logits are interpolated, because full resolution takes most of the time.
+    GroupNorm makes the results independent of the batch and of the distribution of the batch over
+    devices.
 
     Args:
         channels, strides: channel counts and strides of the fused maps, shallow to deep.
@@ -86,7 +87,7 @@ class Decoder(nn.Module):
                 parts.append(self.laterals[level](fused_maps[-1 - level]))
             if stride in details:
                 parts.append(details[stride])
-                # Rounded up if the stride does not divide the image size.
+                # The size is rounded up if the stride does not divide the image size.
                 size = details[stride].shape[-2:]
             (first, *norm_act), *rest = stage
             features = self._convolve(first, parts, size)
@@ -107,7 +108,7 @@ class Decoder(nn.Module):
     def _convolve(self, conv: nn.Conv2d, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Resize ``parts``, (B, C, h, w) each, to ``size`` and convolve their concatenation.
 
-        In eval mode and float32, the products of sufficiently coarse parts are upsampled instead.
+        In eval mode and float32, sufficiently coarse parts are resized after the multiplication.
         """
         kernels = list(conv.weight.split([part.shape[1] for part in parts], dim=1))
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
@@ -162,7 +163,7 @@ def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[i
     """Return whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
 
     The map has size ``grid`` (h, w) and is upsampled to ``size`` (H, W). The products of
-    ``convolve_upsampled`` count twice: oneDNN's convolution does more products per second.
+    ``convolve_upsampled`` count twice, because oneDNN's convolution is faster per product.
     """
     (h, w), (height, width) = grid, size
     direct = 9 * channels * height * width
@@ -215,7 +216,7 @@ def apply_to_concatenation(layers: nn.Sequential, left: Tensor, right: Tensor) -
 
 
 def _stage_strides(strides: list[int]) -> list[int]:
-    """Return the coarsest stride and all smaller powers of 2, for example [16, 8, 4, 2]."""
+    """Return the coarsest stride and all smaller powers of 2 down to 2, such as [16, 8, 4, 2]."""
     # The coarsest stride is repeated if there are more maps than strides, or if there are finer
     # maps and several maps at the coarsest stride.
     coarsest = max(strides)

@@ -25,8 +25,8 @@ class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
     Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
-    decoder. The decoder outputs relative depth, in which larger values are nearer. The values are
-    not limited to [0, 1].
+    decoder. The decoder outputs relative depth, which is larger for nearer points and not limited
+    to [0, 1].
 
     Args:
         backbone: timm's name of the ViT.
@@ -87,7 +87,7 @@ def load_estimator(path: Path | str, pretrained: bool | str | Path = "auto") -> 
             are not found.
     """
     path = Path(path)
-    remedy = "Fix: train one with tools/estimate_depth.py train"
+    remedy = "Fix: train a depth estimator with tools/estimate_depth.py train"
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
@@ -115,10 +115,11 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
     Scale and shift of each predicted map are aligned to the target by least squares (CHOSEN). The
-    loss is the sum of three terms. The first is the mean absolute difference of aligned map and
-    target. The second is 0.5 (CHOSEN) times the same difference of the two maps' gradients, summed
-    over four scales. The third is 0.1 times the mean absolute difference of sigmoid(predicted) and
-    target. Only the third term depends on the scale and shift of the prediction.
+    loss is the sum of three terms. The first term is the mean absolute difference of aligned map
+    and target. The second term is 0.5 (CHOSEN) times the mean absolute difference of the gradients
+    of aligned map and target, summed over four scales. The third term is 0.1 times the mean
+    absolute difference of sigmoid(predicted) and target. Only the third term depends on the scale
+    and shift of the prediction.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.

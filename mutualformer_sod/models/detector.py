@@ -31,8 +31,8 @@ class DetectorOutput:
         side_logits: (B, 1, h, w) float each, fine to coarse, for deep supervision.
         extra_losses: additional losses of a fusion method, scalar tensors by name.
         statistics: values of a fusion method for the log, scalar tensors by name.
-        streams: outputs of the streams "rgb" and "depth" with the head "ensemble". ``logits`` then
-            trains only the weights of the two streams, and ``side_logits`` is empty.
+        streams: outputs of the streams "rgb" and "depth" with the head "ensemble". With "ensemble",
+            ``logits`` trains only the averaging weights, and ``side_logits`` is empty.
     """
 
     logits: Tensor
@@ -54,8 +54,8 @@ class SaliencyDetector(nn.Module, HubModel):
 
     Attributes:
         check_values: refuse values outside [0, 1] in eval mode, except in a compiled or exported
-            graph. NaN is not refused; the logits of an image with NaN become NaN. Depth is ignored
-            where ``has_depth`` is False.
+            graph. NaN is not refused; the logits of an image with NaN become NaN. Depth is not
+            checked where ``has_depth`` is False.
     """
 
     check_values = True
@@ -90,7 +90,7 @@ class SaliencyDetector(nn.Module, HubModel):
             has_depth: (B,) bool, False for an image without depth, whose depth values are
                 ignored; None if all images have depth.
             keys: (B + 1,) int64, seeds of random choices in training. The first B seeds belong to
-                the images, the last seed to the "no depth" map. None: use torch's generator.
+                the images, the last seed to the "no depth" map. None selects torch's generator.
 
         Returns:
             Logits (B, 1, H, W) float at input size in eval mode; a DetectorOutput in training mode.
@@ -132,7 +132,7 @@ class SaliencyDetector(nn.Module, HubModel):
     def _ensemble(self, both: DetectorOutput) -> DetectorOutput:
         """Split the logits (2B, 1, H, W) of both streams, and average the streams.
 
-        The average is of detached logits, so that it trains only alpha.
+        The logits are detached, so that the average trains only alpha.
         """
         # chunk would fix the batch size of an exported graph
         halves = [part.unflatten(0, (2, -1)).unbind(0) for part in (both.logits, *both.side_logits)]
@@ -207,7 +207,7 @@ class SaliencyDetector(nn.Module, HubModel):
 
 
 def _pick(items: Tensor, rows: Tensor | None) -> Tensor:
-    """Select the item of each image without copying a single item: (D, ...) -> (B, ...)."""
+    """Select the item of each image, or expand the only item: (D, ...) -> (B, ...)."""
     if rows is None:
         return items
     if len(items) == 1:

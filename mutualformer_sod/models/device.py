@@ -22,7 +22,9 @@ _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of ``--device`` auto, cpu, cuda, cuda:N or mps; auto prefers CUDA.
+    """Return the torch device of a value of ``--device``.
+
+    The values are auto, cpu, cuda, cuda:N and mps; auto prefers CUDA.
 
     Raises:
         InputError: the name is unknown, or torch does not find the device.
@@ -79,12 +81,12 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
 
 
 def optimise_for_cpu(model: nn.Module) -> nn.Module:
-    """Store the weights of convolutions channels-last; results change only by rounding.
+    """Store the weights of convolutions channels-last, which changes results only by rounding.
 
-    The outputs of the convolutions get this layout too, so oneDNN does not convert the outputs. The
-    decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use the layout
-    only for inference, because training is slower (docs/experiments.md). The model must have its
-    parameters on a CPU; it is changed in place and returned.
+    The outputs of the convolutions are also channels-last, so oneDNN does not convert the outputs.
+    The decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use
+    channels-last only for inference, because training is slower (docs/experiments.md). The model
+    must have its parameters on a CPU; the model is changed in place and returned.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
@@ -95,8 +97,9 @@ def optimise_for_cpu(model: nn.Module) -> nn.Module:
 def cpu_computes_in(name: str) -> bool:
     """Return whether torch can use matrix instructions of this CPU for "bf16" or "fp16".
 
-    Other CPUs convert every operand to float32 and back. Instructions that ATEN_CPU_CAPABILITY or
-    ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) disables for the process count as absent.
+    A CPU without matrix instructions converts every operand to float32 and back. Instructions that
+    ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) disables for the process count
+    as absent.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
     if limit.upper() in _LIMITS_OF[name] or not torch.backends.mkldnn.is_available():

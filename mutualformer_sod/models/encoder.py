@@ -27,7 +27,7 @@ class TwoStreamEncoder(nn.Module):
 
     The features of a plain ViT are the output tokens of the blocks ``config.feature_blocks``, after
     the final normalisation and without prefix tokens (CLS, registers). The finer maps of a stem
-    precede these features. A hierarchical model has one feature map per stage. With
+    precede the features of the blocks. A hierarchical model has one feature map per stage. With
     ``config.share``, the streams share all weights except those of the normalisation layers.
 
     Attributes:
@@ -89,7 +89,7 @@ class TwoStreamEncoder(nn.Module):
         return self.rgb_stream(rgb, rgb_keys), self.depth_stream(depth, depth_keys), []
 
     def set_grad_checkpointing(self) -> None:
-        """Recompute activations in the backward pass, or raise InputError if timm cannot do so."""
+        """Recompute activations in the backward pass; raise InputError if timm cannot recompute."""
         self.recomputes = True
         for stream in (self.rgb_stream, self.depth_stream):
             try:
@@ -115,7 +115,7 @@ class _Backbone(nn.Module):
         if not timm.is_model(config.backbone):
             close = timm.list_models(f"*{config.backbone[:6]}*")[:5]
             raise InputError(
-                f"unknown timm backbone {config.backbone!r}. Fix: pass a name of "
+                f"backbone {config.backbone!r} is unknown to timm. Fix: pass a name of "
                 f"timm.list_models(), for example {', '.join(close) or 'vit_small_patch16_224'}"
             )
         self.first_branch = first_branch  # index of the first residual branch
@@ -165,7 +165,7 @@ class _Backbone(nn.Module):
         if isinstance(self.body, vit.VITS):
             return self._run_vit(image, keys)
         stem = self.body.patch_embed.proj
-        # Other timm models run the stem themselves, but do not return the finer maps.
+        # A timm model of another class runs the stem itself, but does not return the finer maps.
         fine_maps = stem.maps(image)[0] if isinstance(stem, FineStem) else []
         return fine_maps + self.body.forward_intermediates(
             image, indices=self.indices, norm=True, intermediates_only=True

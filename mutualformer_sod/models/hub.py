@@ -21,8 +21,8 @@ _CARD = """\
 # {name}
 
 {pair} salient object detection with MutualFormer: preset `{preset}`, fusion `{fusion}`,
-{parameters:.2f} M parameters, {size} x {size} pixels. A colour image, with or without its {second}
-map, gives a saliency map.
+{parameters:.2f} M parameters, {size} x {size} pixels. The network predicts a saliency map from a
+colour image, with or without its {second} map.
 
 ## Use
 
@@ -35,7 +35,7 @@ map, gives a saliency map.
 
 ## Training
 
-Training images: {images}. The record of the run, from the weights file:
+Training images: {images}. The weights file has the following record of the run:
 
 ```json
 {protocol}
@@ -97,7 +97,7 @@ class HubModel(
         Args:
             pretrained_model_name_or_path: a folder that ``save_pretrained`` wrote, a weights file,
                 the name of released weights, or USER/NAME of a repository on the hub.
-            options: download options revision, cache_dir, force_download, local_files_only, token.
+            options: any of revision, cache_dir, force_download, local_files_only and token.
 
         Raises:
             InputError: an option is unknown; the folder, file or repository does not exist; the

@@ -22,10 +22,10 @@ def download(
     local_files_only: bool = False,
     **options: Any,
 ) -> str:
-    """Download a file and return its path; without a connection, use the file in the local cache.
+    """Return the path of a downloaded file, or of the cached file if there is no connection.
 
-    The hub's client alone repeats its first request for half a minute. No option of the client
-    reduces this time.
+    The hub's client alone repeats its first request for half a minute, and no option of the client
+    reduces the time.
 
     Args:
         patient: whether the hub's client handles a slow network and a busy hub. If False, the file

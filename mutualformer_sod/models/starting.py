@@ -57,7 +57,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     """Load the encoder of a weights file with any fusion and return a line for the user.
 
     In weights trained without depth, the depth stream is untrained, so both streams get the
-    normalisation layers of rgb. A file with the weights of only one stream is loaded likewise.
+    normalisation layers of rgb. A file with only one stream is loaded into both streams.
 
     Raises:
         InputError: the file is unreadable or damaged, the encoder has other shapes than the model,

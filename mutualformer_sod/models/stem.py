@@ -74,7 +74,7 @@ class TimmStem(FineStem):
         return self
 
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """See ``FineStem.maps``."""
+        """Encode images, with the shapes of ``FineStem.maps``."""
         *fine_maps, middle, deep = self.body(image)
         tokens, deep = self.proj(middle), self.deep_proj(deep)
         size = tokens.shape[-2:]
@@ -84,8 +84,8 @@ class TimmStem(FineStem):
 class HalvingConv2d(nn.Conv2d):
     """A convolution of stride 2 with TensorFlow's "same" padding, like timm's ``Conv2dSame``.
 
-    timm computes the padding by floating-point division of the size. torch.export cannot simplify
-    this division for a variable size.
+    timm computes the padding by floating-point division of the size, which torch.export cannot
+    simplify for a variable size.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -112,13 +112,13 @@ def _simplify_padding(body: nn.Module) -> None:
 class HybridStem(FineStem):
     """A small convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    Strided 3x3 convolutions halve the resolution. ``blocks`` residual blocks follow at every
-    stride from 4 to half the patch size. The maps at these strides are features of the encoder.
-    The decoder thus gets borders from convolutions and objects from attention. Convolutions learn
-    borders from few images.
+    Strided 3x3 convolutions halve the resolution. Every stride from 4 to half the patch size has
+    ``blocks`` residual blocks, whose output is a feature map of the encoder. The decoder gets
+    borders from convolutions and objects from attention. Convolutions learn borders from few
+    images.
 
     Args:
-        width: number of channels at stride 4. Stride 2 has half as many, stride 8 twice as many.
+        width: number of channels at stride 4; stride 2 has width / 2, stride 8 has 2 width.
         blocks: number of residual blocks at each stride.
         out: width of the tokens.
         stride: patch size in pixels; must be a power of 2.
@@ -131,7 +131,7 @@ class HybridStem(FineStem):
         super().__init__()
         if stride < 2 or stride & (stride - 1):
             raise InputError(
-                f"stem='hybrid': patch size {stride}: it must be a power of 2. "
+                f"stem='hybrid': patch size {stride}: the size must be a power of 2. "
                 "Fix: pass another backbone, or stem=patch."
             )
         self.fine_strides = [2**power for power in range(2, stride.bit_length() - 1)]
@@ -145,7 +145,7 @@ class HybridStem(FineStem):
         self.proj = nn.Conv2d(channels[-1], out, 3, stride=2, padding=1)
 
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """See ``FineStem.maps``."""
+        """Encode images, with the shapes of ``FineStem.maps``."""
         maps = [self.entry(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

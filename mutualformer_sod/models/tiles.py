@@ -2,8 +2,9 @@
 
 A slab of rows of W is computed, multiplied from both sides and dropped; the backward pass computes
 the slab again. The results are exact. A head needs O(tile x N) memory in place of O(N^2).
-FlashAttention (Dao et al., 2022) computes W X in this way. Here each slab also adds to W^T Y. Both
-modalities are processed as a pair, so that Y can combine the products W X of both (``link``).
+FlashAttention (Dao et al., 2022) computes W X by slabs. In this module, each slab also adds to
+W^T Y. Both modalities are processed as a pair, so that Y can combine the products W X of both
+(``link``).
 """
 
 import math
@@ -64,7 +65,7 @@ def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
     if tile_rows is None:
         least, most = TILE_ROWS[kind]
         tile_rows = min(most, max(least, SLAB_BYTES[kind] // row_bytes))
-        tile_rows = math.ceil(tokens / max(1, math.ceil(tokens / tile_rows)))  # of equal heights
+        tile_rows = math.ceil(tokens / max(1, math.ceil(tokens / tile_rows)))  # equal tile heights
     tile = max(1, min(tokens, tile_rows))
     pairs = max(workers, SLAB_BYTES[kind] * workers // (tile * row_bytes))
     return tile, min(matrices, 2 * pairs)
@@ -167,7 +168,7 @@ def _accumulate(sums: Tensor, slab: Tensor, operand: Tensor) -> None:
 def _operand(
     part: Tensor | None, columns: Tensor | None, place: tuple[slice, slice], link: Link | None
 ) -> Tensor:
-    """Return rows of Y, either of ``columns`` or a combination of ``part``, the rows of W X."""
+    """Return rows of Y, from ``columns`` or as a combination of ``part``, the rows of W X."""
     if link is None:
         return columns[place]
     own, other = part.chunk(2, dim=-1)

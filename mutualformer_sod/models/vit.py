@@ -33,7 +33,7 @@ class Embedding(NamedTuple):
 
 
 def embed(body: nn.Module, image: Tensor) -> Embedding:
-    """Embed the patches of (B, 3, H, W) float images and add the positions.
+    """Embed the patches of (B, 3, H, W) float images and add position embeddings.
 
     Args:
         body: one of ``VITS``, created with ``dynamic_img_size=True``.

@@ -21,7 +21,7 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 
 FORMAT = "mutualformer_sod/1"
 CONTENT_SHA256 = "content_sha256"  # a key of the metadata; older files do not have this key
-DAMAGED = "{}: damaged: its content does not match its checksum. Fix: copy or download it again"
+DAMAGED = "{}: damaged: content and checksum differ. Fix: copy or download the file again"
 _DRAWS = {
     *(Tensor.uniform_, Tensor.normal_, Tensor.erfinv_),
     *(init.uniform_, init.normal_, init.trunc_normal_),
@@ -30,7 +30,7 @@ _DRAWS = {
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state dict without repeated tensors; shared parameters have their first name."""
+    """Return the state dict with each shared parameter only under its first name."""
     seen: set[int] = set()
     state = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
@@ -118,7 +118,7 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
         raise InputError(f"{path}: {reason}") from error
     if metadata.get("format") != FORMAT:
         raise InputError(
-            f"{path}: a safetensors file, but not weights of this project. Fix: pass a file "
+            f"{path}: the safetensors file has no weights of this project. Fix: pass a file "
             "written by tools/train.py"
         )
     try:
@@ -155,7 +155,7 @@ def load_weights(
     config, protocol = read_metadata(path)
     if preset is not None and config.preset != preset:
         raise InputError(
-            f"{path}: weights of preset {config.preset!r}, not {preset!r}. "
+            f"{path}: the weights have preset {config.preset!r}, not {preset!r}. "
             f"Fix: pass --preset {config.preset} or other weights"
         )
     try:
@@ -204,7 +204,7 @@ def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Return the tensors of a file, and whether the file has no checksum or the right checksum."""
+    """Return the tensors of a file, and whether the file's checksum is correct or absent."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         # ``safe_open`` is not a mapping and cannot be iterated.

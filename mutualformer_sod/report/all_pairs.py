@@ -34,7 +34,7 @@ class Comparison:
         set_name: name of the set, or "mean of N sets".
         sets: number of sets; if more than 1, the blocks of `ranks` are the sets, else the images.
         images: number of images that all methods have.
-        means: (k,) means over the images, or for all sets the averages of the means of the sets.
+        means: (k,) means over the images of a set, or averages of the means of several sets.
         critical_difference: critical difference of the average ranks (Nemenyi).
         groups: indices of the methods of each group without a significant difference of ranks, best
             first. If Friedman's test does not reject, all methods are one group.
@@ -73,8 +73,8 @@ class AllPairs:
     """The comparisons of an evaluation.
 
     Attributes:
-        comparisons: comparisons set by set, and last over all sets, each in the table's order of
-            metrics.
+        comparisons: comparisons set by set, then over all sets, with the metrics in the order of
+            the table.
         draws: number of bootstrap resamples.
         notes: remarks on sets and methods that could not be compared, and on weak tests.
     """
@@ -97,8 +97,8 @@ def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
     chosen = tuple(name for name in columns if COLUMNS[name].per_image)
     if not chosen:
         raise InputError(
-            f"`columns` {' '.join(columns)}: single images have no such score, so its significance "
-            "is unknown. Fix: add a column such as s_measure or mae."
+            f"`columns` {' '.join(columns)}: single images do not have these scores, so the "
+            "significance is unknown. Fix: add a column such as s_measure or mae."
         )
     return chosen
 
@@ -118,7 +118,7 @@ def compare_all(
     """Compare all methods on every set, and over all sets.
 
     Args:
-        tables: set -> scores of the images that all methods of the set have.
+        tables: set -> scores on the images for which all methods of the set have scores.
         draws: number of resamples; None uses `default_draws`.
         each: function that is called after each comparison.
     """
@@ -179,7 +179,7 @@ def _compare(
 
 
 def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
-    """Yield remarks on a set that is not or only partly compared, or for which tests are weak."""
+    """Yield remarks on a set whose comparison is missing, partial or statistically weak."""
     methods, images = len(table.methods), table.images
     if methods < 2:
         yield f"{name}: not compared: fewer than two methods have scores"
@@ -195,6 +195,6 @@ def _remarks(name: str, table: CommonScores, draws: int) -> Iterator[str]:
     pairs = methods * (methods - 1) // 2
     if 2 * pairs / (draws + 1) >= ALPHA:
         yield (
-            f"{name}: {draws} draws are too few for {pairs} pairs, nothing can be significant."
+            f"{name}: {draws} draws are too few for {pairs} pairs: no pair can be significant."
             f" Fix: pass --draws {default_draws(methods)}."
         )

@@ -41,7 +41,7 @@ def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
 
 
 def text(found: AllPairs, digits: int = 4) -> str:
-    """Return the comparison for a terminal, with the pairs of only the sets with few pairs."""
+    """Return the comparison for a terminal, without the pairs of sets with many pairs."""
     lines = []
     if found.comparisons:
         titles = [f"{COLUMNS[c.metric].title}{COLUMNS[c.metric].arrow}" for c in _first(found)]

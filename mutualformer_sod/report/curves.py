@@ -19,7 +19,7 @@ _STYLES = ("-", "--", "-.", ":")
 
 
 def save_curves(path: Path, curves: Curves) -> None:
-    """Write all curves with the keys "<set>/<method>/<curve>", and "thresholds" 255..0."""
+    """Write all curves as "<set>/<method>/<curve>", and the thresholds 255..0 as "thresholds"."""
     arrays = {
         escaped(f"{set_name}/{method}/{name}"): curve
         for set_name, methods in curves.items()

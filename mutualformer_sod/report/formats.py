@@ -93,7 +93,7 @@ def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[st
 def markdown_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    """Return the table as Markdown. The best of a set is bold, second underlined, third italic."""
+    """Return the table as Markdown, with the best, second and third score of a set marked."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in columns]
@@ -119,7 +119,7 @@ def markdown_line(cells: Sequence[str]) -> str:
 
 
 def markdown_head(cells: Sequence[str], names: Sequence[int] = (0,)) -> list[str]:
-    """Return the two head lines of a Markdown table, with text in the columns ``names``."""
+    """Return the two head lines of a Markdown table, with the columns ``names`` left-aligned."""
     ruler = [":--" if column in names else "--:" for column in range(len(cells))]
     return [markdown_line(cells), markdown_line(ruler)]
 
@@ -132,7 +132,7 @@ def escape_markdown(text: str) -> str:
 def latex_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    r"""Return a LaTeX table for booktabs, with macros that a document may define before."""
+    r"""Return a LaTeX table for booktabs, whose macros a document may define beforehand."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [latex_title(COLUMNS[name]) for name in columns]

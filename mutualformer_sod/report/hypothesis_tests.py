@@ -17,8 +17,9 @@ _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust p-values (T,) in [0, 1] for several tests by Holm's step-down method (Holm 1979).
 
-    Reject the hypotheses whose adjusted value, (T,) in [0, 1], is below the level. The probability
-    of one or more false rejections is then below the level, for any dependence of the tests.
+    If hypotheses with adjusted p-values, (T,) in [0, 1], below a level are rejected, the
+    probability of one or more false rejections is below this level, for any dependence of the
+    tests.
 
     Raises:
         InputError: ``p`` is not a list of numbers in [0, 1].
@@ -37,7 +38,7 @@ class Friedman:
     """Friedman's test of k methods on N blocks.
 
     Attributes:
-        ranks: (k,) average ranks over the blocks. 1 is the best, and equal scores share a rank.
+        ranks: (k,) average ranks over the blocks. Rank 1 is the best; equal scores share a rank.
         statistic: chi-squared with k - 1 degrees of freedom, corrected for equal scores.
         p: probability of this or a larger statistic if all methods are equally good.
     """
@@ -52,10 +53,10 @@ def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
     """Rank the methods in each block, and test whether the average ranks differ (Friedman 1937).
 
     The statistic is that of `scipy.stats.friedmanchisquare`, which needs three methods and returns
-    NaN if all scores of every block are equal. Here two methods are enough, and for equal scores
-    the statistic is 0 and p = 1.
+    NaN if all scores of every block are equal. This function accepts two methods, and for equal
+    scores the statistic is 0 and p = 1.
 
-    ``scores`` are (N, k) finite scores of k methods; a block is an image, or a set.
+    ``scores`` are finite scores (N, k) of k methods on N blocks, which are images or sets.
 
     Raises:
         InputError: fewer than two methods, no block, or a score that is not finite.
@@ -186,9 +187,9 @@ def bootstrap_means(groups: Sequence[np.ndarray], draws: int, seed: int = 0) -> 
 def compare_pairs(means: np.ndarray, resampled: np.ndarray, freedom: int) -> PairedBootstrap:
     """Return the intervals and p-values of all pairs, given resampled means of the methods.
 
-    The p-value is twice the ratio of resamples in which the difference has the other sign or is
-    zero, with one added to both counts. The p-value is at least 2^-freedom, as in a sign test,
-    because few images cannot justify a smaller value.
+    The p-value is 2 (n + 1) / (draws + 1) for the n resamples in which the difference is zero or
+    has the rarer sign. The p-value is at least 2^-freedom, as in a sign test, because few images
+    cannot justify a smaller value.
 
     Args:
         means: (k,) observed means.

@@ -31,7 +31,7 @@ def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISH
     """Add the quoted rows of each set, and the differences from the first method.
 
     The mark of a quoted row names the source paper, because papers report different scores for one
-    method. The mark also states the backbone and training in this paper.
+    method. The mark also states the setting in the source paper, such as the backbone.
     """
     extended: list[Row] = []
     for set_name in dict.fromkeys(row.set_name for row in rows):

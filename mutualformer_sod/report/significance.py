@@ -33,7 +33,7 @@ class Difference:
 
     @property
     def settled(self) -> bool:
-        """Whether the interval excludes zero. The interval of a single image has no width."""
+        """Whether the interval of two or more images excludes zero."""
         return self.images > 1 and (self.low > 0 or self.high < 0)
 
 

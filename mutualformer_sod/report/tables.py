@@ -25,7 +25,7 @@ def check_columns(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_digits(digits: int) -> None:
-    """Raise InputError unless ``digits`` is 1 to 15; a float64 has 15 reliable decimals."""
+    """Raise InputError unless ``digits`` is 1 to 15, the reliable decimals of a float64."""
     if not 1 <= digits <= 15:
         raise InputError(f"`digits` {digits} is not usable. Fix: pass 1 to 15.")
 
@@ -36,7 +36,7 @@ def cell_text(row: Row, column: str, digits: int) -> str:
 
 
 def images_text(row: Row) -> str:
-    """Return the number of images as text, or "" for a row that was not measured here."""
+    """Return the number of images as text, or "" for quoted scores and differences."""
     return str(row.images) if row.kind == "measured" else ""
 
 

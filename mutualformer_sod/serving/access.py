@@ -1,7 +1,8 @@
 """The address of a server, and the hosts that requests may name.
 
-Without this check, any web page could send requests to a server on the machine of the page's
-reader, by the server's address or by a name that resolves to this address (DNS rebinding).
+Without a check of the host, any web page could send requests to a server on the machine of the
+page's reader. The page could use the server's address, or a name that resolves to this address
+(DNS rebinding).
 """
 
 import errno
@@ -14,7 +15,7 @@ from urllib.parse import urlsplit
 from mutualformer_sod.errors import InputError
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # all interfaces -> the local address
-_HOST_REMEDY = "open the printed address, or start the server with the --host of this address"
+_HOST_REMEDY = "open the printed address, or start the server with the refused host as --host"
 
 
 def refusal(
@@ -48,8 +49,8 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
     The server has the loopback addresses, ``host`` and ``others``. If ``host`` is 0.0.0.0 or ::,
-    the names of this machine and all IP addresses belong to the server, too: only names can be
-    redirected.
+    the names of this machine and all IP addresses belong to the server, too, because only
+    names can be redirected.
     """
     if not name:
         return False
@@ -101,7 +102,7 @@ def address_of(listening: socket.socket, host: str, *, here: bool = False) -> st
 
 
 def warning_of(host: str) -> str | None:
-    """Return a warning for a host that other machines reach; None for a loopback host."""
+    """Return a warning for a host that other machines can reach; None for a loopback host."""
     if _is_loopback(host):
         return None
     return f"--host {host}: every machine with access to this machine can use the server"
@@ -115,9 +116,9 @@ def _own_names() -> frozenset[str]:
 
 def _why_not_bound(host: str, port: int, error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return f"--port {port}: not allowed. Fix: pass 1024 or more."
+        return f"--port {port}: is not allowed. Fix: pass 1024 or more."
     if error.errno == errno.EADDRINUSE:
-        return f"--port {port}: in use. Fix: pass another port, or 0 for any free one."
+        return f"--port {port}: in use. Fix: pass another port, or 0 for any free port."
     return f"--host {host}: {error.strerror or error}. Fix: pass 127.0.0.1 or 0.0.0.0."
 
 

@@ -1,4 +1,4 @@
-"""The HTTP service, which answers a picture with a map, an overlay or a cut-out as PNG."""
+"""The HTTP service, which answers a picture with a map, an overlay or a cut-out."""
 
 import asyncio
 import contextlib
@@ -26,17 +26,17 @@ from mutualformer_sod.serving.pictures import Asked, PictureService, with_fields
 from mutualformer_sod.serving.problems import problem_of
 
 _ABOUT = """Salient object detection from colour and depth. Send a picture, and its depth map if
-there is one, as multipart/form-data. The answer is a PNG file of the size of the picture, with the
-bytes that `mutualformer-sod predict` writes. The header `X-Notes` has remarks, such as the decision
-on the depth. Every other answer is JSON: `{"error": "PROBLEM: cause. Fix: action."}`."""
+there is one, as multipart/form-data. The answer is the PNG file that
+`mutualformer-sod predict` writes. The header `X-Notes` has remarks, such as the decision on the
+depth. The answer to a failed request is JSON: `{"error": "PROBLEM: cause. Fix: action."}`."""
 _ERRORS = {
     400: "The body is not a form.",
-    403: "The Host or Origin header is that of another host.",
+    403: "The Host or Origin header names another host.",
     408: "The upload took too long.",
     413: "A file has too many bytes or pixels.",
-    422: "A file or a field is not usable, or the polarity of the depth must be given.",
+    422: "A file or a field is not usable, or the polarity of the depth is uncertain.",
     500: "A defect of the service.",
-    503: "All places of the queue are taken; the header Retry-After has a time in seconds.",
+    503: "All places of the queue are occupied; the header Retry-After has a time in seconds.",
     504: "The request was not finished within the time limit.",
 }
 _CHUNK = 1 << 16
@@ -167,7 +167,7 @@ def _add_error_answers(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> Response:
         lines = {
             404: f"{request.url.path}: no such address. Fix: see /docs.",
-            405: f"{request.method} {request.url.path}: not allowed. Fix: see /docs.",
+            405: f"{request.method} {request.url.path}: is not allowed. Fix: see /docs.",
             400: f"{error.detail} Fix: send multipart/form-data.",
         }
         line = lines.get(error.status_code, str(error.detail))
@@ -182,7 +182,7 @@ def _add_error_answers(app: FastAPI) -> None:
         return error_answer(422, str(error))
 
     @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:  # the server logs it
+    async def failed(request: Request, error: Exception) -> Response:  # the server logs the error
         return error_answer(500, "a defect of this server. Fix: see the terminal of this server.")
 
 

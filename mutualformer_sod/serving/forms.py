@@ -1,4 +1,4 @@
-"""The form fields of the service: their types and checks, and the storage of their files."""
+"""Types and checks of the service's form fields, and the storage of uploaded files."""
 
 import functools
 import re
@@ -58,7 +58,7 @@ CUTOUT_FIELDS = (*DEPTH_FIELDS, "background", "crop")
 def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
     """Return a FastAPI dependency that raises InputError for fields that would be ignored.
 
-    Ignored fields are those that are not ``known``, repeated fields, and options in the address.
+    Ignored fields are fields other than ``known``, repeated fields, and options in the address.
     """
 
     async def check_fields(request: Request) -> None:
@@ -70,7 +70,7 @@ def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
                 fields = ", ".join(known)
                 raise InputError(f"{name[:_NAME_LENGTH]}: unknown field. Fix: send {fields}.")
             if count > 1:
-                raise InputError(f"{name}: sent {count} times. Fix: send it once.")
+                raise InputError(f"{name}: sent {count} times. Fix: send the field once.")
 
     return check_fields
 
@@ -103,10 +103,10 @@ def name_of(upload: UploadFile) -> str:
 def save(
     uploads: Mapping[str, UploadFile | None], folder: Path, most_bytes: int
 ) -> dict[str, Path]:
-    """Write uploaded files to a folder as FIELD.SUFFIX; return field -> path.
+    """Write uploaded files to a folder as FIELD.SUFFIX, and return the path of each field.
 
     Raises:
-        TooLarge: a file has more than ``most_bytes``.
+        TooLarge: a file has more than ``most_bytes`` bytes.
     """
     paths = {}
     for field, upload in uploads.items():
@@ -115,7 +115,7 @@ def save(
         if (upload.size or 0) > most_bytes:
             raise TooLarge(
                 f"{name_of(upload)}: has {upload.size / 1e6:.1f} MB, more than "
-                f"{most_bytes / 1e6:g}. Fix: send a smaller file."
+                f"{most_bytes / 1e6:g} MB. Fix: send a smaller file."
             )
         suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", upload.filename or "")
         paths[field] = folder / f"{field}{suffix[0] if suffix else ''}"
@@ -136,5 +136,5 @@ def line_of(error: dict[str, Any]) -> str:
     if error["type"].startswith("bool"):
         return f"{field} {value}: neither true nor false. Fix: send true or false."
     if isinstance(error.get("input"), str):
-        return f"{field}: a text instead of a file. {example}"
+        return f"{field}: is text instead of a file. {example}"
     return f"{field}: {error['msg']}"

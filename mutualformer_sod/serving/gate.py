@@ -31,9 +31,9 @@ class Limits:
 
 
 class Gate:
-    """ASGI middleware that refuses requests before their body is read, and passes on the others.
+    """ASGI middleware that refuses a request before its body is read, or passes the request on.
 
-    A request that may have a body occupies a place of ``jobs`` until it is answered.
+    A request that may have a body occupies a place of ``jobs`` until the answer.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Gate:
         elif _promised_bytes(scope) > self._limits.body_bytes:
             await error_answer(413, self._too_many_bytes())(scope, receive, send)
         elif not self._jobs.enter():
-            line = "all places of the queue are taken. Fix: try again later."
+            line = "all places of the queue are occupied. Fix: try again later."
             again = {"Retry-After": str(self._jobs.retry_seconds)}
             await error_answer(503, line, again)(scope, receive, send)
         else:
@@ -103,11 +103,14 @@ class Gate:
 
     def _too_many_bytes(self) -> str:
         megabytes = f"{self._limits.file_bytes / 1e6:g} MB"
-        return f"request too large: a file may have at most {megabytes}. Fix: send smaller files."
+        return (
+            f"the request is too large: a file may have at most {megabytes}. "
+            "Fix: send smaller files."
+        )
 
 
 def error_answer(status: int, line: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return the answer to a request that failed: JSON with the problem and the fix."""
+    """Return the JSON answer to a failed request, with the problem and the fix."""
     return JSONResponse({"error": line}, status, headers)
 
 

@@ -1,4 +1,4 @@
-"""Run jobs one at a time in a thread of their own; a bounded number of calls may wait."""
+"""Run jobs one at a time in a separate thread, with a bounded number of waiting calls."""
 
 import asyncio
 import math
@@ -25,7 +25,7 @@ class Jobs:
     """
 
     def __init__(self, waiting: int) -> None:
-        self.taken = 0  # number of places that are taken
+        self.taken = 0  # number of occupied places
         self._most = 1 + waiting
         self._seconds = 1.0  # duration of the last job
         self._pool = ThreadPoolExecutor(1, "network")
@@ -59,8 +59,8 @@ class Jobs:
             job: function called in the thread. A running job cannot be interrupted.
             seconds: maximum time in s from now to the end of the job.
             gone: awaitable that ends when the client has gone.
-            cleanup: function called after the end of the job, from any thread; it is also called if
-                the job never ran.
+            cleanup: function called from any thread after the end of the job, or if the job never
+                ran.
 
         Raises:
             asyncio.TimeoutError: the job has not ended in time.
@@ -80,7 +80,7 @@ class Jobs:
         finally:
             watching.cancel()
             waiting.cancel()
-            if not future.cancel() and not future.done():  # the job keeps a place
+            if not future.cancel() and not future.done():  # the job still occupies a place
                 loop = asyncio.get_running_loop()
                 self.taken += 1
                 future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.leave))

@@ -33,7 +33,7 @@ def check_pixels(path: Path, most: int) -> None:
 
 
 def _npy_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W), where W is the product of all other axes; None without such an array."""
+    """Return (H, W), where W is the product of all axes but the first; None for other files."""
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)
@@ -53,7 +53,7 @@ def _image_size(path: Path) -> tuple[int, int] | None:
     except Image.DecompressionBombError:
         raise TooLarge(f"{path}: has too many pixels. Fix: save a smaller copy.") from None
     except UnidentifiedImageError:
-        # Other decoders read more kinds of TIFF and have no limit of their own.
+        # Other decoders than Pillow read more kinds of TIFF, and have no limit.
         if read_bytes(path).startswith(TIFF):
             raise InputError(f"{path}: unsupported TIFF. Fix: save PNG or .npy.") from None
     except Exception:  # a damaged header or metadata

@@ -20,7 +20,7 @@ from mutualformer_sod.serving.limits import check_pixels
 
 @dataclass(frozen=True)
 class Asked:
-    """Inputs of one request; the last three are the style of a cut-out, see `CutoutStyle`."""
+    """Inputs of one request, including the arguments of `CutoutStyle` for a cut-out."""
 
     kind: str  # one of `overlays.KINDS` or `cutouts.CUTOUTS`
     rgb: Path
@@ -68,7 +68,7 @@ class PictureService:
         """Write the output of a picture to ``folder``, as ``predict`` does, and return the output.
 
         Raises:
-            InputError: a file is unusable, or the polarity of the depth must be given.
+            InputError: a file is unusable, or the polarity of the depth is uncertain.
             OSError: the output cannot be written.
         """
         for path in filter(None, (asked.rgb, asked.depth, asked.background_file)):

@@ -1,1 +1,1 @@
-"""Train a network, with updates, validation, checkpoints, run folder and several processes."""
+"""Training of a network, with validation, checkpoints, a run folder and several processes."""

@@ -28,7 +28,7 @@ def describe_extension(config: TrainConfig, ended: int) -> str:
 
 
 def describe_batch(run: Run) -> str:
-    """Describe the distribution of an update's images."""
+    """Describe the distribution of an update's images over processes and rounds."""
     processes = world_size()
     rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
     images = math.ceil(run.global_batch / (rounds * processes))

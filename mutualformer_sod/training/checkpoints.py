@@ -1,7 +1,7 @@
 """Training checkpoints, which store the complete state of a run in one file with a checksum.
 
-The file name ends in the first half of the content's SHA-256. A truncated or altered file is
-therefore detected, and one rename publishes content and checksum together.
+The file name ends in the first half of the content's SHA-256, which reveals a truncated or altered
+file. One rename publishes content and checksum together.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
     Args:
         folder: folder of the run's checkpoints; created if missing.
         kind: "last" or "best".
-        number: number of the checkpoint, larger than those of earlier checkpoints of the kind.
+        number: number of the checkpoint, larger than all earlier numbers of the kind.
         state: dictionary of tensors, numbers, strings, None, lists, tuples and dictionaries.
 
     Returns:
@@ -103,7 +103,7 @@ def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
 
 
 class _HashingWriter(io.BufferedWriter):
-    """A file opened for writing that computes the SHA-256 of its content."""
+    """A writable file that computes the SHA-256 of its content."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(io.FileIO(path, "wb"))

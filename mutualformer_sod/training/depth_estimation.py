@@ -38,7 +38,7 @@ def train_estimator(
         model: the estimator, which is trained in place and is in eval mode afterwards.
         sets: sets with depth. Sets without depth and all ground truth are not used.
         holdout: ratio of the images that are used only for evaluation.
-        near: which values are near, in the format of ``with_encodings``.
+        near: which depth values are near, in the format of ``with_encodings``.
 
     Returns:
         Mean correlation of estimated and measured depth over the held-out images, in [-1, 1]; None

@@ -15,7 +15,7 @@ class Ema:
     """Averaged copy of a model's weights (Polyak and Juditsky, 1992).
 
     Update n (from 0) computes average <- d average + (1 - d) weight, with
-    d = min(decay, (1 + n) / (10 + n)), which soon removes the random initial weights.
+    d = min(decay, (1 + n) / (10 + n)). A small d at first soon removes the random initial weights.
     Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
     tensors are copied. A shared tensor is averaged once.
 
@@ -48,7 +48,7 @@ class Ema:
 
     @contextlib.contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Context with averaged weights in the model; the own weights are then restored exactly."""
+        """Context with averaged weights in the model; the exit restores the own weights exactly."""
         state = unique_state(model)
         own = {name: tensor.clone() for name, tensor in state.items()}
         try:

@@ -53,7 +53,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
                 "weight_decay": config.weight_decay if decayed else 0.0,
             }
         )
-    # fused=True passes over memory once; on a CPU core it takes a third of the loop's time.
+    # fused=True passes over memory once, and takes a third of the loop's time on a CPU core.
     if config.optimizer == "adamw":
         return torch.optim.AdamW(settings, lr=config.lr, fused=True)
     momentum, nesterov = config.momentum, config.nesterov and config.momentum > 0
@@ -113,7 +113,7 @@ def schedule(
     """Return the ratio of the learning rate at ``step`` (from 0) to the peak learning rate.
 
     ``LambdaLR`` is not used. The ratio is a function of the position alone, so a resumed or
-    extended run needs no scheduler state, and existing checkpoints have no scheduler state.
+    extended run needs no scheduler state, which existing checkpoints lack.
 
     The warm-up is linear, up to 1. Then the ratio decreases from 1 to ``min_ratio`` by one of these
     functions of t, where t is 0 at the end of the warm-up and 1 at ``total_steps``,

@@ -49,7 +49,7 @@ class Run:
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: precision "off", "bf16" or "fp16", from ``settle_amp``.
         fingerprint: fingerprint of the data at the start of the run.
-        log_lines: number of lines of log.jsonl at this position.
+        log_lines: number of lines of log.jsonl at the position of the run.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Run:
         return self.epoch * self.updates_per_epoch + self.step
 
     def start_epoch(self, epoch: int) -> None:
-        """Move to the start of an epoch, numbered from 0, and set the sums of an epoch to zero."""
+        """Move to the start of an epoch, numbered from 0, and set the epoch's sums to zero."""
         self.epoch, self.step = epoch, 0
         self.sums: dict[str, float] = {}
         self.images = 0
@@ -135,7 +135,7 @@ class Run:
         return *hide_modality(self.config.modality, rgb, depth, has_depth), gt
 
     def averaged(self) -> contextlib.AbstractContextManager:
-        """Return a context in which the model has averaged weights, if these are configured."""
+        """Return a context in which the model has averaged weights, if configured."""
         return self.ema.applied_to(self.model) if self.ema else contextlib.nullcontext()
 
     def save(self, output: Path, options: dict[str, Any], new_best: float | None = None) -> None:
@@ -174,11 +174,11 @@ class Run:
         drop_old_checkpoints(folder)
 
     def restore(self, state: dict[str, Any], output: Path) -> None:
-        """Restore a checkpoint; raise InputError if the data, teacher or model is not the same."""
+        """Restore a checkpoint; raise InputError if the data, teacher or model has changed."""
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
                 f"{output}: the training or validation data changed since the run was started "
-                "(names or sizes of files). Fix: restore them, or pass another `output`."
+                "(names or sizes of files). Fix: restore the files, or pass another `output`."
             )
         if self.teacher and state.get("teacher") != self.teacher.sha256:
             raise InputError(
@@ -191,7 +191,7 @@ class Run:
             raise InputError(
                 f"{output}: checkpoint: {error}. Fix: restore the file, or pass another `output`."
             ) from error
-        # Older checkpoints do not store the normalisation and used ImageNet's values.
+        # Older checkpoints do not store the normalisation; their runs used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema:
@@ -205,7 +205,7 @@ class Run:
 
 
 def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
-    """Return "off", "bf16" or "fp16", the same for all processes and resumptions of a run.
+    """Return the precision "off", "bf16" or "fp16", equal in all processes and starts of a run.
 
     Args:
         asked: ``amp`` of this start. "auto" selects the initial precision of a resumed run. In a

@@ -48,13 +48,13 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     """Return the checkpoint to resume from, or None if the run has no checkpoint.
 
     Args:
-        options: ``run_options`` of this start. After an extension of a finished run, now or
-            earlier, the former numbers of epochs are added as ``extended_from``.
+        options: ``run_options`` of this start. If the run is or was extended after its end, the
+            earlier numbers of epochs are added as ``extended_from``.
         resume: None, "last", or "previous" for the checkpoint before the last.
 
     Raises:
-        InputError: ``resume`` is None, but the folder contains a run; the options differ from those
-            of the run; or the checkpoint is damaged.
+        InputError: ``resume`` is None, but the folder contains a run; the options differ from the
+            run's options; or the checkpoint is damaged.
     """
     folder = OutputFolder(output, CONFIG_FILE, "run")
     folder.refuse_foreign()
@@ -62,7 +62,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
         return None
     if resume is None:
         raise InputError(
-            f"{output}: contains a run. Fix: pass `resume` to continue it, or another `output`."
+            f"{output}: contains a run. Fix: continue with `resume`, or pass another `output`."
         )
     before = folder.read(train=dict, model_overrides=dict, images_per_update=int)
     if before is None:
@@ -160,7 +160,7 @@ def add_to_log(output: Path, record: dict[str, Any]) -> None:
 def describe_start(
     device: torch.device, amp: str, processes: int, fingerprint: str
 ) -> dict[str, Any]:
-    """Return the record of a start: time, code, versions, device and data."""
+    """Return the record of a start, with time, code, versions, device and data."""
     packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
     versions |= {"python": platform.python_version(), "torch": torch.__version__}
@@ -182,7 +182,7 @@ def describe_start(
 
 
 def describe_code() -> dict[str, Any]:
-    """Return this code's Git commit and whether files are changed, both None without Git."""
+    """Return the Git commit of the code and whether files have changes (None without Git)."""
     root = Path(mutualformer_sod.__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str | None:

@@ -12,7 +12,7 @@ class MicroBatch:
 
     Attributes:
         indices: indices of the images.
-        ratio: number of these images divided by the number of images of the update. A process
+        ratio: number of images divided by the number of images of the update. A process
             without a remaining image computes one image with ratio 0, because every process must
             participate.
         ends_update: whether the optimiser steps after this micro-batch.
@@ -49,7 +49,7 @@ def count_replayed(images: int, pool: int, ratio: float) -> int:
 def plan_epoch(
     order: list[int], global_batch: int, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> list[list[MicroBatch]]:
-    """Split an epoch into updates, and each update over the processes.
+    """Split an epoch into updates, and divide each update among the processes.
 
     Update k uses ``order[k G : (k + 1) G]`` for any number of processes; the last update of an
     epoch may have fewer images. Every image has a positive ratio in exactly one process.

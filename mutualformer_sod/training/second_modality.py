@@ -15,7 +15,7 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
     """Return the second modality of a training run.
 
     The maps of the sets determine the modality. Without maps, the checkpoint or the weights of
-    ``finetune`` determine the modality; without these, the modality is depth.
+    ``finetune`` determine the modality; the default is depth.
 
     Args:
         found: modality of the maps of the sets; None if the sets have no maps.
@@ -51,7 +51,7 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
 
 
 def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
-    """Refuse a teacher that was trained on another modality than that of the maps of this run.
+    """Refuse a teacher that was trained on another modality than the maps of this run.
 
     ``found`` is the modality of the maps of the sets, or None if the sets have no maps.
     """
@@ -70,4 +70,4 @@ def describe_other_modality(path: str, modality: Modality) -> str:
     stored = read_metadata(path)[0].second_modality
     if stored == modality.name:
         return ""
-    return f"{path}: trained on {stored} maps; from here on the run learns {modality.maps}"
+    return f"{path}: trained on {stored} maps; this run continues with {modality.maps}"

@@ -27,19 +27,17 @@ def training_sets(config: TrainConfig) -> list[SodSet]:
             raise InputError("there is no training set. Fix: pass `train_sets` or `protocol`.")
         return _discover(config, config.train_sets, "train")
     if config.train_sets:
-        raise InputError("`protocol` and `train_sets` exclude each other. Fix: pass one of them.")
+        raise InputError("`protocol` and `train_sets` exclude each other. Fix: pass one option.")
     return discover_protocol(config.data, config.protocol)
 
 
 def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    """Find the sets of ``replay_sets``; raise InputError if one set is also a training set."""
+    """Find the sets of ``replay_sets``; raise InputError if a set is also a training set."""
     if not config.replay_sets:
         return []
     found = _discover(config, config.replay_sets, "train")
     if twice := sorted({item.name for item in found} & {item.name for item in train_sets}):
-        raise InputError(
-            f"`replay_sets` {twice[0]}: also a training set. Fix: leave it out of `replay_sets`."
-        )
+        raise InputError(f"`replay_sets` {twice[0]}: also a training set. Fix: leave the set out.")
     return found
 
 
@@ -77,14 +75,14 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
 
 
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
-    """Return how often an epoch shows each image, by set, from values SET=K.
+    """Return how many times an epoch uses each image, by set, from values SET=K.
 
     Args:
         items: the values SET=K; SET may be an alias or the last part of a name.
         names: names of the training sets.
 
     Raises:
-        InputError: a value has another form, a set does not exist, or a set occurs twice.
+        InputError: a value is not SET=K with K > 0, a set does not exist, or a set occurs twice.
     """
     repeats: dict[str, int] = {}
     for item in items:
@@ -114,7 +112,7 @@ def count_overlap(
         train_file, test_file = shared[0]
         raise InputError(
             f"{counted(len(shared), 'training image')} found in a test set, for example "
-            f"{train_file}, a copy of {test_file}. Fix: leave them out, or pass `allow_overlap`, "
+            f"{train_file}, a copy of {test_file}. Fix: omit the copies, or pass `allow_overlap`, "
             "which the weights record."
         )
     owner = {sample.rgb: item.name for item in sets for sample in item.samples}

@@ -35,7 +35,7 @@ class TrainingData:
     train: SodDataset  # augmented
     val: SodDataset | None  # processed as in testing; None without validation images
     pool: int  # number of images at the end of ``train`` for replay
-    replayed: int  # number of images that each epoch draws from these
+    replayed: int  # number of images that each epoch draws from the pool
     counts: dict[str, int]  # numbers of training and of validation images by set
     val_counts: dict[str, int]
     encodings: dict[str, Encoding]  # of each set
@@ -181,7 +181,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
-    """Return the folder of estimated depth.
+    """Return the folder of estimated depth, or None without ``estimated_depth``.
 
     Raises:
         InputError: the folder has no map for any set.

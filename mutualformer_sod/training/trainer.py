@@ -41,8 +41,8 @@ def train(
     Interruptions do not change the result. The number of processes changes only rounding.
 
     Args:
-        model_overrides: fields of the model configuration that differ from those of the preset.
-        resume: "last" continues the run in ``config.output`` or starts a run if there is none.
+        model_overrides: fields of the model configuration that differ from the preset.
+        resume: "last" continues an existing run in ``config.output``, or starts a new run.
             "previous" continues from the checkpoint before the last. None starts a new run.
 
     Returns:
@@ -66,7 +66,7 @@ def _train(
     if size != config.size:
         raise InputError(
             f"`size` {config.size} and --set image_size={size} contradict each other. "
-            "Fix: pass one of them."
+            "Fix: pass only one option."
         )
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     global_batch = config.global_batch_size or config.batch_size * processes
@@ -106,7 +106,7 @@ def _train(
         load = load_network if config.finetune else load_encoder
         start = config.finetune or config.init_weights
         taken = [load(run.model, start), second_modality.describe_other_modality(start, second)]
-        if run.ema:  # otherwise the average would begin at the random weights
+        if run.ema:  # the average must not begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the main process writes to the folder, and must agree.
     if len(set(distributed.gather((run.epoch, run.step, run.checkpoints, run.fingerprint)))) > 1:
@@ -115,7 +115,7 @@ def _train(
             "pass folders that all hosts share."
         )
     if distributed.is_main():
-        # The folder is created only now, because wrong options must leave no folder behind.
+        # The folder is created after all checks, because wrong options must not leave a folder.
         start = run_folder.describe_start(device, amp, distributed.world_size(), data.fingerprint)
         held.enter_context(run_folder.open_run(output, options, start, state))
         if data.val is not None:
@@ -139,7 +139,7 @@ def _train(
 
 
 def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
-    """Write the weights of the best epoch in validation; without validation, of the last epoch."""
+    """Write the weights of the best validated epoch, or of the last epoch without validation."""
     config = run.config
     best = load_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])

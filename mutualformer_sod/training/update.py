@@ -20,14 +20,14 @@ from mutualformer_sod.training.optimiser import schedule, set_learning_rate
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import MicroBatch
 
-LEAST_SCALE = 2.0**-14  # minimum scale in fp16; below it, non-finite gradients have other causes
+LEAST_SCALE = 2.0**-14  # minimum in fp16; non-finite gradients at lower scales have other causes
 STATISTICS = "statistics/"
 GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the full size
 
 
 @dataclass(frozen=True)
 class Update:
-    """Result of one update, the same on every process.
+    """Result of one update, equal on every process.
 
     Attributes:
         losses: losses by name, as means over the update's images. Statistics of the fusion have
@@ -115,7 +115,7 @@ def _losses(run: Run, batch: dict[str, Any], size: tuple[int, int]) -> dict[str,
         resized = resize_batch(*(batch[name] for name in planes), size)
         batch = batch | dict(zip(planes, resized, strict=True))
     rgb, depth, has_depth, gt = run.place(batch)
-    # The "no depth" map is not part of the batch, so seed, epoch and step give its random key.
+    # The "no depth" map is not part of the batch, so seed, epoch and step determine its key.
     words = np.random.SeedSequence([run.config.seed, run.epoch, run.step]).generate_state(2)
     own = torch.from_numpy(words.view(np.int64).copy())
     keys = torch.cat((batch["key"], own)).to(run.device, non_blocking=True)
@@ -174,5 +174,5 @@ def _refuse(run: Run, finite: bool, names: list[str]) -> None:
         raise ReportedElsewhere
     raise InputError(
         f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
-        f"on the images {', '.join(suspects)}. Fix: check these images, or lower `lr`."
+        f"on the images {', '.join(suspects)}. Fix: check the images, or lower `lr`."
     )

@@ -141,7 +141,7 @@ def call(address, *inputs):
     [
         ([], "0 inputs were sent"),
         (["photo.png", None, WEIGHTS, 0, False], "picture 'photo.png' is not usable"),
-        ([{"path": __file__}, None, WEIGHTS, 0, False], "upload them first"),
+        ([{"path": __file__}, None, WEIGHTS, 0, False], "upload the files first"),
         ([None, None, "others", 0, False], f"pass one of {WEIGHTS}"),
         ([None, None, WEIGHTS, "half", False], "threshold 'half' is not usable"),
     ],

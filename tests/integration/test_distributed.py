@@ -243,5 +243,5 @@ def test_two_hosts_write_the_maps_together(tmp_path, two_hosts, one_process, sce
         for own, (_, network) in zip(variables, two_hosts, strict=True)
     ]
     assert join_all(processes) == [0, 0], log.read_text()
-    assert log.read_text().count("12 maps, 12 made now") == 1  # one speaks for both
+    assert log.read_text().count("12 maps, 12 written now") == 1  # one speaks for both
     assert len(list((tmp_path / "maps").rglob("*.png"))) == 12

@@ -93,7 +93,7 @@ def test_test_again_makes_the_missing_maps_only(maps, run_folder, scenes, tmp_pa
     kept = {path.name: path.stat().st_mtime_ns for path in paths[4:]}
     done = make_maps(run_folder, scenes, tmp_path)
     assert done.status == 0, done.error
-    assert "12 maps, 4 made now" in done.output
+    assert "12 maps, 4 written now" in done.output
     assert kept.items() <= {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}.items()
     assert maps_of(folder) == maps_of(maps / "SAMPLES")
 
@@ -105,7 +105,7 @@ def test_test_again_accepts_the_record_of_an_older_version(maps, run_folder, sce
     (tmp_path / "m" / "run.json").write_text(json.dumps(record))
     done = make_maps(run_folder, scenes, tmp_path)
     assert done.status == 0, done.error
-    assert "12 maps, 0 made now" in done.output
+    assert "12 maps, 0 written now" in done.output
 
 
 def test_test_without_overwrite_keeps_maps_of_other_settings(maps, run_folder, scenes, tmp_path):

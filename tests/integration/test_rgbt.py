@@ -276,8 +276,8 @@ def test_predict_with_one_thermal_image_and_a_constant_one_reports_them(
     [
         ("thermal", "--depth", "SAMPLES/depth", "were trained on thermal maps. Fix: leave --depth"),
         ("depth", "--thermal", "SAMPLES-T/T", "were trained on depth maps. Fix: leave --thermal"),
-        ("depth", "--depth", "SAMPLES-T/T", "its set, stands for thermal images. Fix: "),
-        ("thermal", "--thermal", "SAMPLES/depth", "its set, stands for depth maps. Fix: "),
+        ("depth", "--depth", "SAMPLES-T/T", "its set, indicates thermal images. Fix: "),
+        ("thermal", "--thermal", "SAMPLES/depth", "its set, indicates depth maps. Fix: "),
     ],
 )
 def test_predict_of_another_modality_is_refused(
@@ -382,7 +382,7 @@ def test_train_fine_tunes_depth_weights_on_thermal_images_and_reports_it(
         *("--paste", 0, "--batch-size", 4),
     )
     assert done.status == 0, done.error
-    assert "trained on depth maps; from here on the run learns thermal images" in done.output
+    assert "trained on depth maps; this run continues with thermal images" in done.output
     config, _ = read_metadata(tmp_path / "run" / "weights.safetensors")
     assert config.second_modality == "thermal"
 

@@ -202,7 +202,7 @@ def test_service_with_one_file_above_the_limit_names_it(serve):
     ("path", "fields", "line"),
     [
         ("map", [], "rgb: is missing"),
-        ("map", [("rgb", "photo.png")], "rgb: a text instead of a file.*-F rgb=@FILE"),
+        ("map", [("rgb", "photo.png")], "rgb: is text instead of a file.*-F rgb=@FILE"),
         ("map", [("depth", ("d.png", b"x"))], "rgb: is missing"),
         ("map", [PICTURE, PICTURE], "rgb: sent 2 times"),
         ("map", [PICTURE, ("colour", "x")], "colour: unknown field. Fix: send rgb, depth, near"),

@@ -191,7 +191,7 @@ def test_images_with_and_without_depth_train_together(scenes, tmp_path):
         (["--train-sets", "SAMPLES", "--set", "epsilon"], "--set"),
         (["--train-sets", "SAMPLES", "--set", "dim=abc"], "dim"),
         (["--train-sets", "SAMPLES", "--set", "preset=tiny"], "--preset"),
-        (["--train-sets", "SAMPLES", "--set", "dim=64", "dim=32"], "given twice"),
+        (["--train-sets", "SAMPLES", "--set", "dim=64", "dim=32"], "passed twice"),
         (["--train-sets", "SAMPLES", "--set", "image_size=64", "--size", "32"], "contradict"),
         (["--train-sets", "SAMPLES", "--seed", "-1"], "--seed"),
         (["--train-sets", "SAMPLES", "--encoder-lr-scale", "nan"], "--encoder-lr-scale"),

@@ -120,7 +120,7 @@ def test_compare_all_set_that_cannot_be_compared_is_noted(table, reason):
             "SIP: fewer than 30 images: p of the bootstrap is not",
         ),
         (make_table(total=64), 500, "SIP: 4 images not compared: some method has no map"),
-        (make_table("abcdef"), 500, "SIP: 500 draws are too few for 15 pairs, nothing can be"),
+        (make_table("abcdef"), 500, "SIP: 500 draws are too few for 15 pairs: no pair can be"),
     ],
 )
 def test_compare_all_weak_comparison_is_noted(table, draws, note):

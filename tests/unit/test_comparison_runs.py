@@ -114,7 +114,7 @@ def test_do_runs_skips_runs_that_match_a_failed_run(tmp_path):
     ("function", "arguments", "problem"),
     [
         ("plan.run_of", ("x", Variant("sum"), 0), "TypeError: unsupported .*"),
-        ("plan.read_plan", (Path("/none"),), "error: --output /none: no comparison there .*"),
+        ("plan.read_plan", (Path("/none"),), "error: --output /none: the folder has no .*"),
     ],
 )
 def test_logged_process_that_fails_returns_its_problem(tmp_path, function, arguments, problem):

@@ -290,7 +290,7 @@ def test_name_weights_of_files_that_differ_in_their_ending_keeps_both(tmp_path):
 
 
 def test_name_weights_with_file_given_twice_raises(tmp_path):
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="passed twice"):
         name_weights([tmp_path / "a.x"] * 2)
 
 

@@ -249,7 +249,7 @@ class TestConfig:
             ({"head": "ensemble"}, "merge: mutualformer has one fused stream"),
             ({"fusion": "token_fusion", "head": "both"}, "auto, merge, ensemble"),
             ({"fusion": "tokenfusion"}, "sum, token_fusion"),
-            ({"fusion": ["concat"]}, "fusion=.*a word"),
+            ({"fusion": ["concat"]}, "fusion=.*a string"),
             ({"cross": "cross"}, "diffusion, attention, none"),
             ({"fused_attention": 1}, "true or false"),
             ({"fusion": "token_fusion", "theta": -0.1}, "0 or more"),

@@ -308,7 +308,7 @@ def test_protocol_refuses_another_number_of_images(tmp_path, small_protocol):
     make_set(tmp_path / "NJUD", "ab")
     make_set(tmp_path / "NLPR", "de")
     make_set(tmp_path / "DUT", "fghi")
-    with pytest.raises(InputError, match=r"NJUD: 2 images, but protocol 2985 takes 3 of NJU2K"):
+    with pytest.raises(InputError, match=r"NJUD: 2 images, but protocol 2985 uses 3 of NJU2K"):
         discover_protocol([tmp_path], "2985")
 
 

@@ -109,7 +109,7 @@ def test_refuse_named_otherwise_names_the_other_flag(folder, modality, is_refuse
     if not is_refused:
         refuse_named_otherwise(Path(folder), modality)
         return
-    with pytest.raises(InputError, match=r"stands for .*\. Fix: pass the folder as"):
+    with pytest.raises(InputError, match=r"indicates .*\. Fix: pass the folder as"):
         refuse_named_otherwise(Path(folder), modality)
 
 

@@ -223,9 +223,9 @@ class TestDamage:
             ("pointer", "a Git LFS pointer.*git lfs pull"),
             ("page", "a web page"),
             ("empty", "an empty file"),
-            ("header", r"truncated: it has 100 bytes instead of \d+"),
-            ("half", r"truncated: it has \d+ bytes instead of \d+"),
-            ("longer", r"damaged: it has \d+ bytes instead of \d+"),
+            ("header", r"truncated: the file has 100 bytes instead of \d+"),
+            ("half", r"truncated: the file has \d+ bytes instead of \d+"),
+            ("longer", r"damaged: the file has \d+ bytes instead of \d+"),
         ],
     )
     @pytest.mark.parametrize("reader", ["load_weights", "load_encoder", "read_backbone_weights"])

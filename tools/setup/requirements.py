@@ -1,6 +1,7 @@
-"""Print the packages of setup.cfg that this interpreter lacks, one per line; status 1 if any.
+"""Print one line for each package of setup.cfg that this interpreter lacks.
 
-Used by tools/env.sh before the installation, so it imports the standard library only.
+The exit status is 1 if a package is missing. tools/env.sh runs this file before the installation,
+so the file imports only the standard library.
 Usage: requirements.py [EXTRA ...]
 """
 
@@ -32,7 +33,7 @@ def read_requirements(extras, path=ROOT / "setup.cfg"):
 
 
 def release(version):
-    """Return the leading numbers of a version: "2.4.0+cpu" is (2, 4, 0)."""
+    """Return the leading numbers of a version, for example (2, 4, 0) of "2.4.0+cpu"."""
     return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
 
 
@@ -53,7 +54,7 @@ def find_lacking(requirements, version_of):
 
     Args:
         requirements: lines such as "numpy>=1.24".
-        version_of: returns the version of an installed distribution, or None.
+        version_of: function that returns the version of an installed distribution, or None.
     """
     lacking = []
     for line in requirements:

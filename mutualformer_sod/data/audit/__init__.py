@@ -1,1 +1,1 @@
-"""Check data sets: unreadable files, sizes, polarity, duplicates."""
+"""Check data sets for unreadable files, wrong sizes, doubtful polarity and duplicates."""

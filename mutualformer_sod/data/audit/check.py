@@ -1,6 +1,6 @@
 """Check data sets: report their content and their problems.
 
-Damaged files do not stop the check: each error while a file is read becomes a finding.
+A damaged file does not stop the check: each error of reading becomes a finding.
 """
 
 from collections import Counter
@@ -32,19 +32,19 @@ QUICK_IMAGES = 40  # maximum number of images of a set that a quick check reads
 class CheckedSet:
     """One set and the results of its check."""
 
-    label: str  # name of the set, followed by its part if there are a training and a test part
+    label: str  # name of the set, and its part if the set has a training and a test part
     folder: Path
     path: str  # path below the root, as on disk; its last part may be an alias
     part: Split | None  # part of the set, from the path or the number of images; None if unknown
     layout: dict[str, str]  # folders by role, with the name of the modality for "depth"
-    modality: Modality  # modality of its maps, from the names of the folders
+    modality: Modality  # modality of the maps, from the names of the set and its folders
     samples: Sequence[Sample] = ()  # images that have all their files
     images: list[Inspected] = field(default_factory=list)  # the inspected images among the samples
     depth: DepthReport | None = None  # results for the maps of the set; None without maps
 
     @property
     def count(self) -> int:
-        """Number of images with all their parts."""
+        """Number of images that have all their files."""
         return len(self.samples)
 
     @property
@@ -78,13 +78,13 @@ def check_data(
 
     Args:
         names: sets to check, by name, alias or path below a root; None checks all sets.
-        near: values of ``--near``, see `near.parse_near`; they are compared with the maps.
+        near: values of ``--near`` (`near.parse_near`), which are compared with the maps.
         workers: number of processes that read files.
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
-        InputError: a folder or set does not exist, ``near`` has an illegal value, or with "strict"
-            the evidence of the maps of a set is weak or contradicts the units of the maps.
+        InputError: a folder or set does not exist; ``near`` has an illegal value; or ``near`` has
+            "strict", and the depth evidence of a set is weak or contradicts the units.
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)
@@ -159,7 +159,8 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
 def _part_of(candidate: Candidate, count: int) -> Split | None:
     """Return the part of a set, or None if the part is unknown.
 
-    The number of images decides for a known set, folder names such as "train_rgb" for other sets.
+    The number of images decides the part of a known set. Folder names such as "train_rgb" decide
+    the part of other sets.
     """
     name = candidate.name
     if is_known(name):
@@ -198,6 +199,6 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
 
 
 def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Choose at most ``count`` samples, from the middles of equal parts."""
+    """Choose at most ``count`` evenly spaced samples."""
     count = min(count, len(samples))
     return [samples[(2 * k + 1) * len(samples) // (2 * count)] for k in range(count)]

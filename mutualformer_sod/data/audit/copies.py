@@ -1,4 +1,4 @@
-"""Find copies of images within a set and across sets, by their content and a perceptual hash."""
+"""Find copies of images within a set and across sets, by content and perceptual hash."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from mutualformer_sod.data.discovery.benchmarks import Split
 
 _MOST_BITS = 20  # maximum number of different bits in the hashes of copies
 _LEAST_LIKENESS = 0.97  # minimum correlation of the thumbnails of copies with similar hashes
-_ROWS = 512  # rows of the table of distances computed at once
-_PLAIN = 4.0  # standard deviation in grey levels below which a picture is uniform
+_ROWS = 512  # number of images whose hashes are compared with all others at once
+_PLAIN = 4.0  # standard deviation in grey levels below which an image is uniform
 
 _Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
 
@@ -23,8 +23,9 @@ _Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
 def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
     """Yield the two indices of each pair of copies, the smaller index first.
 
-    A matrix product of the hashes selects candidates among all pairs (10 000 pictures take
-    seconds). The correlation of the thumbnails decides. Uniform pictures are in no pair.
+    A matrix product of the hashes selects candidates among all pairs (10 000 images take seconds).
+    The correlation of the thumbnails decides which candidates are copies. Uniform images are in no
+    pair.
     ``descriptors`` come from `inspection.describe_picture`.
     """
     if len(descriptors) < 2:
@@ -50,12 +51,12 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
 
 
 def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) -> list[Finding]:
-    """Find copies of colour images: equal files, or the same picture in another encoding.
+    """Find copies of colour images: equal files, or the same image in another encoding.
 
     Findings on training images in test sets come first. A copy in two sets is a problem, because
     one set may be used for training and the other for testing. A copy in two test sets is a note.
-    Within a set, equal files are a problem; similar pictures, such as video frames, are notes.
-    ``sets`` has the part and the images by the name of the set.
+    Within a set, equal files are a problem; similar images, such as video frames, are a note.
+    ``sets`` maps the name of each set to its part and its images.
     """
     # Training images come first, because the finding names the first image as the one to omit.
     ordered = sorted(sets.items(), key=lambda item: item[1][0] != "train")
@@ -76,7 +77,7 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
 
 
 def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> None:
-    """Add to ``same`` the equal files of uniform pictures, which `similar_pairs` ignores."""
+    """Add equal files of uniform images, which `similar_pairs` ignores, to ``same``."""
     known = set(chain(*same.values()))
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:

@@ -18,7 +18,7 @@ from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
 
 _MANY_HOLES = 0.5  # ratio of holes above which a map is reported
-_CONTRARY = 0.5  # evidence against the polarity of the set above which a map is reported
+_CONTRARY = 0.5  # evidence against the set's polarity above which a map is reported
 _FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 
 
@@ -27,9 +27,9 @@ class DepthReport:
     """Results on the maps of one set."""
 
     encoding: Encoding  # from `depth.polarity.decide`
-    evidence: SetEvidence | None  # in the order of stems; None for maps without polarity
-    stems: tuple[str, ...]  # of the maps whose `DepthSample` has a valid pixel
-    paths: tuple[Path, ...]  # files of these maps
+    evidence: SetEvidence | None  # in the order of ``stems``; None for maps without polarity
+    stems: tuple[str, ...]  # stems of the maps whose `DepthSample` has a valid pixel
+    paths: tuple[Path, ...]  # files of the maps in ``stems``
     types: dict[str, int]  # number of maps by data type
     range: tuple[float, float]  # least and largest value of the set, without holes
 
@@ -59,7 +59,7 @@ def check_depth(
     paths = tuple(image.sample.depth for image in filled)
     report = DepthReport(encoding, evidence, stems, paths, dict(types), (low, high))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
-    kind, text = f"{modality.name} types", f"maps of several types, most are {main}"
+    kind, text = f"{modality.name} types", f"maps of several types, mostly {main}"
     findings = about("problem", kind, label, text, "convert them to one type", odd)
     findings += _doubtful(label, own, encoding, modality.name)
     if evidence is not None:
@@ -67,7 +67,7 @@ def check_depth(
         question = disparity_question(samples, units, weigh(samples, units.metric))
         if question and side == "auto":
             name = label.split(" ")[0]
-            remedy = f"pass --near {name}=disparity, or {name}=black if they are millimetres"
+            remedy = f"pass --near {name}=disparity, or {name}=black for millimetres"
             findings.append(Finding("problem", "disparity", label, question, remedy))
         else:
             findings += _polarity_findings(label, report, side, units.metric)

@@ -1,7 +1,7 @@
-"""Check files before the first epoch or the first map: damage, sizes, degenerate masks.
+"""Check files for damage, wrong sizes and degenerate masks, before training or prediction.
 
-Without these checks, a damaged image would end a run hours later, when its batch is loaded. Depth
-maps are not checked here, because `depth.polarity.with_encodings` has decoded all of them.
+A damaged image that is not found here would end a run hours later, when its batch is loaded. Depth
+maps are not checked here, because `depth.polarity.with_encodings` has decoded all maps.
 """
 
 from collections import defaultdict
@@ -24,17 +24,17 @@ _Mask = tuple[str, str]  # kind (black or white) and note of a mask; "" for a us
 def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> list[str]:
     """Check that all images are complete and all masks are usable, before training begins.
 
-    Colour images are checked from their headers, ends and checksums without decoding (TIFF is
-    decoded); masks are decoded by the rule of `imaging.masks`. The sets have colour images.
+    Colour images are checked by header, end and checksum, without decoding (TIFF is decoded).
+    Masks are decoded by the rule of `imaging.masks`. All sets must have colour images.
 
     Returns:
         Lines on the masks of each set: the interpretation of unusual masks, and the number of
         masks that are all black or all white.
 
     Raises:
-        InputError: files are damaged, ambiguous or of two sizes, with a description of the first
-            file and the names of the other images; or no mask of a set has both foreground and
-            background.
+        InputError: an image or mask is damaged, a mask is ambiguous or differs in size from its
+            image, or no mask of a set has both foreground and background. The message describes
+            the first unusable file and lists the other images.
     """
     masks = iter(_check_all(sets, with_masks=True, show_bar=show_bar))
     lines = []
@@ -46,7 +46,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 def check_images(sets: Sequence[SodSet]) -> None:
     """Check that all images are complete and have the sizes of their ground truths.
 
-    The errors are those of `check_training_files`. Masks are not decoded.
+    Errors of damage and size are those of `check_training_files`. Masks are not decoded.
     """
     _check_all(sets, with_masks=False)
 
@@ -65,7 +65,7 @@ def _check_all(sets: Sequence[SodSet], *, with_masks: bool, show_bar: bool = Tru
 
 
 def _check(sample: Sample, with_mask: bool) -> _Mask | str:
-    """Return the mask of a sample, as two empty texts if it is not decoded; or an error text."""
+    """Return kind and note of a mask (both empty if the mask is not decoded), or an error text."""
     try:
         size = image_size(sample.rgb)
         if sample.gt is None:
@@ -76,7 +76,7 @@ def _check(sample: Sample, with_mask: bool) -> _Mask | str:
         mask, note = read_mask(sample.gt)
         check_size(sample.gt, mask.shape, sample.rgb, size)
     except InputError as error:
-        return str(error)  # the error itself would keep its mask in memory
+        return str(error)  # the exception would keep the mask in memory
     kinds = {0: "all black (no foreground)", mask.size: "all white (no background)"}
     return kinds.get(np.count_nonzero(mask), ""), note
 

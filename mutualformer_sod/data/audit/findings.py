@@ -1,4 +1,4 @@
-"""Findings about data sets: one line each, with the files and the remedy."""
+"""Findings about data sets, each printed as one line with its files and its remedy."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Finding:
     """One finding about a set."""
 
     level: Level  # "problem" needs attention, "note" is information
-    kind: str  # short name, equal for all findings of a kind
+    kind: str  # short name of the kind of finding
     set: str  # name of the set, or of two sets as "A / B"
     text: str
     remedy: str = ""  # the action; empty if none is needed

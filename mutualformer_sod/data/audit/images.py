@@ -1,4 +1,4 @@
-"""Check the number of images of a set, its files, their sizes and its masks."""
+"""Check the number of images, the files, the sizes and the masks of a set."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ def check_counts(
 ) -> list[Finding]:
     """Compare the number of images of a set with the number that papers report.
 
-    A known set with part None counts as a test set. The number of masks alone is not checked.
+    A known set with part None counts as a test set. Known sets of masks alone are not checked.
     """
     name = benchmarks.last_part(label).split(" ")[0]
     if not benchmarks.is_known(name):
@@ -47,7 +47,7 @@ def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
             if role in image.errors:
                 path = str(getattr(image.sample, role))
                 reason = image.errors[role].replace(f"{path}: ", "")
-                # The same cause with other sizes and values is one finding.
+                # Causes that differ only in sizes and values form one finding.
                 cause = re.sub(r"\d+(\.\d+)?", "N", reason.replace(str(image.sample.rgb), "RGB"))
                 reasons.setdefault(cause, []).append((reason, path))
         for found in reasons.values():
@@ -61,7 +61,10 @@ def _modality(images: Sequence[Inspected]) -> Modality:
 
 
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Report masks and maps that differ in size from their image. Maps are resized on reading."""
+    """Report masks and maps that differ in size from their image.
+
+    Only maps are resized on reading.
+    """
     masks, alike, stretched = [], [], []
     noun = _modality(images).name
     for image in images:
@@ -83,7 +86,7 @@ def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
 
 
 def check_gt(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Report masks of unusual values, and masks without foreground or background."""
+    """Report masks with unusual values, and masks without foreground or background."""
     read = [image for image in images if image.gt_ratio is not None]
     findings = []
     for note in sorted({image.gt_note for image in read} - {""}):

@@ -26,22 +26,22 @@ THUMBNAIL = 16  # side in pixels of the thumbnail of a descriptor
 
 @dataclass
 class Inspected:
-    """Content of the files of one sample; values of a missing or unreadable file are None."""
+    """Content of the files of one sample, with None for a missing or unreadable file."""
 
     sample: Sample
     errors: dict[str, str] = field(default_factory=dict)  # cause and remedy by role
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (H, W) by role
     content: bytes | None = None  # hash of the file of the colour image
-    descriptor: np.ndarray | None = None  # of the colour image, see `describe_picture`
+    descriptor: np.ndarray | None = None  # from `describe_picture`, of the colour image
     depth: DepthSample | None = None
-    unrelated: bool = False  # whether the edges of depth have no relation to the colour image
+    unrelated: bool = False  # whether the depth edges are unrelated to the colour image
     depth_range: tuple[float, float] | None = None  # least and largest finite value of the map
     gt_note: str | None = None  # interpretation of the mask, see `imaging.masks.read_mask`
     gt_ratio: float | None = None  # ratio of foreground pixels in the mask
 
 
 def describe_picture(rgb: np.ndarray) -> np.ndarray:
-    """Compute a descriptor of a picture (H, W, 3) uint8, independent of its size and encoding.
+    """Compute a descriptor of an image (H, W, 3) uint8, independent of image size and encoding.
 
     The descriptor is (272,) uint8: 16 bytes of hash, then a grey thumbnail of 16 x 16 pixels.
     """
@@ -56,7 +56,7 @@ def describe_picture(rgb: np.ndarray) -> np.ndarray:
 
 
 def inspect_image(sample: Sample) -> Inspected:
-    """Read the files of one sample; errors are recorded, not raised."""
+    """Read the files of one sample, and record errors instead of raising them."""
     found = Inspected(sample)
     pixels: dict[str, np.ndarray] = {}
     for role, inspect in (("rgb", _inspect_rgb), ("depth", _inspect_depth), ("gt", _inspect_gt)):
@@ -72,7 +72,7 @@ def inspect_image(sample: Sample) -> Inspected:
 
 
 def inspect_images(samples: Sequence[Sample], workers: int) -> Iterator[Inspected]:
-    """Inspect samples in order, in ``workers`` processes; 1 means the current process alone."""
+    """Inspect samples in order, in ``workers`` processes; 1 uses only the current process."""
     workers = min(workers, -(-len(samples) // _CHUNK))
     if workers <= 1:
         yield from map(inspect_image, samples)

@@ -1,4 +1,4 @@
-"""Draw the polarity decision of a set: depth, colour and evidence."""
+"""Draw the images, depth maps and evidence of a polarity decision."""
 
 from collections.abc import Sequence
 
@@ -16,18 +16,18 @@ _IMAGES = 6  # maximum number of images
 _HEIGHT = 130  # height of a tile in pixels
 _WIDEST = 240
 _GAP = 4
-_TEXT = 18  # height of a line
+_TEXT = 18  # height of a line of text in pixels
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _INK, _PALE, _GOOD, _BAD = (30, 30, 30), (205, 205, 205), (40, 140, 60), (200, 60, 40)
 
 
 def polarity_picture(checked: CheckedSet) -> np.ndarray:
-    """Draw some images of a set with depth: colour, depth in the decided polarity, and evidence.
+    """Draw the colour, the depth and the polarity evidence of some images of a set.
 
-    In the drawn depth, near = bright. The images cover the range of evidence, beginning with the
-    strongest evidence against the decision. Below each image are a curve of the mean nearness of
-    its rows (right = nearer) and its evidence. A histogram shows the evidence of all images. The
-    result is (H, W, 3) uint8, RGB.
+    The depth is drawn in the decided polarity, near = bright. The images cover the range of
+    evidence, beginning with the strongest evidence against the decision. Below each image, a curve
+    shows the mean nearness of the image rows (right = nearer), and a number shows the evidence. A
+    histogram shows the evidence of all images. The result is (H, W, 3) uint8, RGB.
     """
     report = checked.depth
     sign = 1 if report.encoding.near == "white" else -1
@@ -106,7 +106,7 @@ def _blank(height: int, width: int) -> np.ndarray:
 def _write(
     panel: np.ndarray, text: str, at: tuple[int, int], colour: tuple[int, int, int] = _INK
 ) -> None:
-    text = text.encode("ascii", "replace").decode()  # the font has no other characters
+    text = text.encode("ascii", "replace").decode()  # the font has only ASCII characters
     cv2.putText(panel, text, at, _FONT, 0.4, colour, 1, cv2.LINE_AA)
 
 

@@ -14,7 +14,7 @@ from mutualformer_sod.data.modality import Encoding
 
 
 def check_table(check: Check) -> str:
-    """Return a table with one line per set; the column "!" has the number of problems."""
+    """Return a table with one line per set, and its number of problems in the column "!"."""
     kinds = {s.modality.name for s in check.sets if s.depth is not None}
     noun = " / ".join(sorted(kinds)) or "depth"
     heads = ("set", "part", "images", "usual", "RGB", noun, "near", "margin", "holes", "GT", "!")
@@ -34,7 +34,7 @@ def layout_line(checked: CheckedSet) -> str:
 
 
 def check_json(check: Check) -> dict[str, Any]:
-    """Return all results as JSON values; the findings list all their files."""
+    """Return all results as JSON values, with all files of each finding."""
     return {
         "sets": [_set_json(checked) for checked in check.sets],
         "findings": [asdict(finding) for finding in check.findings],
@@ -61,7 +61,7 @@ def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
 
 
 def _polarity(encoding: Encoding) -> tuple[str, str, str]:
-    """Return polarity, margin and ratio of holes, each "-" for maps without polarity."""
+    """Return the polarity, margin and ratio of holes, each "-" for maps without polarity."""
     if not isinstance(encoding, DepthEncoding):
         return "-", "-", "-"
     margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
@@ -69,7 +69,7 @@ def _polarity(encoding: Encoding) -> tuple[str, str, str]:
 
 
 def _kind(checked: CheckedSet) -> str:
-    """Return type, unit and range of the depth, such as "uint16 mm 306-3400"."""
+    """Return the type, unit and range of the depth, such as "uint16 mm 306-3400"."""
     depth = checked.depth
     kind = max(depth.types, key=depth.types.get)
     unit, reason = "", getattr(depth.encoding, "reason", "")

@@ -1,1 +1,1 @@
-"""Depth encoding: units, polarity, holes; conversion to [0, 1], near = 1."""
+"""Depth encoding (units, polarity, holes) and conversion of depth to [0, 1], near = 1."""

@@ -13,10 +13,10 @@ from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits
 
 DISPARITY = "disparity"
-_ZERO_RATIO = 0.001  # minimum ratio of zeros; stereo gives no value to a few percent of the pixels
-_LEAST = 128  # minimum of the least positive value: half a pixel x 256; relative maps go lower
-_STEPS = (1, 256)  # accepted common factors: whole pixels of disparity are multiples of 256
-_REACH = 10_000  # maximum range of indoor depth cameras in millimetres; as disparity, 39 pixels
+_ZERO_RATIO = 0.001  # minimum ratio of zeros; stereo has no value for a few percent of the pixels
+_LEAST = 128  # minimum of the least positive value (half a pixel x 256); relative maps have less
+_STEPS = (1, 256)  # accepted common factors; integer disparities in pixels are multiples of 256
+_REACH = 10_000  # maximum range of indoor depth cameras in millimetres (39 pixels as disparity)
 
 
 def disparity_question(
@@ -24,10 +24,10 @@ def disparity_question(
 ) -> str | None:
     """Return a question for the user if the 16-bit maps of a set may be disparity, else None.
 
-    The samples come from all maps of the set, the units from `kind.decide_units`.
-    Maps of disparity have zeros but no values close to 0. In addition, the evidence shows that
-    large values are near, or the evidence is weak and values exceed the range of a depth camera.
-    None of the 861 maps in millimetres that were checked alone gave a false alarm (docs/data.md).
+    ``samples`` are from all maps of the set, and ``units`` are from `kind.decide_units`.
+    Maps of disparity have zeros but no values close to 0. The evidence must also show that large
+    values are near, or it must be weak and the values must exceed the range of a depth camera.
+    None of 861 maps in millimetres gave a false alarm as a set of one map (docs/data.md).
     """
     is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:

@@ -13,10 +13,10 @@ Near = Literal["white", "black"]
 DepthRule = Literal["minmax", "percentile"]
 
 WEAK_MARGIN = 0.2
-"""Margin below which a decision is weak, so that it is reported, or refused with "strict".
+"""Margin below which a decision is weak. A weak decision is reported, or refused with "strict".
 
-Measured: 0.6 or more on every set of known polarity; 0.02 or less on two sets of close-up views
-from above, where depth hardly depends on the position in the image (docs/data.md).
+The margin was 0.6 or more on every set of known polarity. The margin was 0.02 or less on two sets
+of close-up views from above, where depth hardly depends on the image position (docs/data.md).
 """
 
 NO_INFORMATION = "none: every map is constant or empty, colour alone is used"
@@ -49,7 +49,7 @@ class DepthEncoding:
 
     @property
     def is_weak(self) -> bool:
-        """Whether the evidence is weak; distances and disparity need no evidence from the maps."""
+        """Whether the polarity of relative depth (kind "map") has weak evidence."""
         return self.kind == "map" and self.margin is not None and self.margin < WEAK_MARGIN
 
     @property
@@ -64,7 +64,7 @@ class DepthEncoding:
 
     @property
     def side(self) -> str:
-        """The value of ``--near`` that selects this polarity and, for disparity, 0 as a hole."""
+        """The value of ``--near`` for this encoding: "disparity", or else the polarity."""
         return "disparity" if self.kind == "disparity" else self.near
 
     def find_holes(self, raw: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def depth_to_unit(
 ) -> np.ndarray:
     """Convert raw depth, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
 
-    `holes.find_holes` defines the holes; `scale_to_unit` fills them, and defines the rules.
+    `holes.find_holes` defines the holes. `scale_to_unit` fills the holes and defines the rules.
     """
     # A map and its inverted copy give bit-identical results.
     return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")
@@ -100,9 +100,9 @@ def scale_to_unit(
     A constant or empty map becomes 0.
 
     Args:
-        holes: (H, W) bool; they get the value of the nearest valid pixel.
+        holes: (H, W) bool; each hole gets the value of the nearest valid pixel.
         rule: selects the values that become 0 and 1. "minmax": minimum and maximum of the map;
-            "percentile": its 1st and 99th percentile.
+            "percentile": 1st and 99th percentile of the map.
         invert: whether the largest value becomes 0 and the smallest 1.
 
     Raises:
@@ -127,5 +127,5 @@ def scale_to_unit(
 
 
 def without_flat(unit: np.ndarray) -> np.ndarray | None:
-    """Return depth (H, W) in [0, 1]; return None for constant depth, which counts as missing."""
+    """Return depth (H, W) in [0, 1], or None for constant depth, which counts as missing."""
     return unit if unit.min() < unit.max() else None

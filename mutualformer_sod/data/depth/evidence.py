@@ -8,7 +8,7 @@ import numpy as np
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
-_CENTRE_WEIGHT = 0.5  # of "centre" relative to "ground"; with 1, it dominates views from above
+_CENTRE_WEIGHT = 0.5  # relative to "ground"; with weight 1, "centre" dominates views from above
 _MOST_EXTREME = 0.75  # maximum ratio of extreme pixels that are ignored
 
 
@@ -54,7 +54,7 @@ class SetEvidence:
 def weigh(
     samples: Sequence[DepthSample], metric: bool, hole_code: int | None = None
 ) -> SetEvidence:
-    """Return the evidence of the maps of a set, without the maps that have no valid pixel."""
+    """Return the evidence of all maps of a set that have a valid pixel."""
     reasons = []
     for sample in samples:
         holes = find_holes(sample.pixels, metric, hole_code)
@@ -68,15 +68,16 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
 
     Ranks are used, so that the evidence does not depend on a monotone coding (metres, disparity,
     gamma). The inverted map gives exactly the opposite evidence. Both kinds of evidence rely on the
-    way pictures are taken and not on their content:
+    usual pose of cameras, not on the content of images:
 
     - ground: lower pixels are nearer, because floors, tables and roads extend from the camera to
       the horizon;
     - centre: pixels nearer than the mean of their row are in the middle, because cameras are aimed
-      at objects. This evidence is weaker, but also works in views from above, where "ground" fails.
+      at objects. The evidence "centre" is weaker, but also works in views from above, where
+      "ground" fails.
 
-    Pixels with the smallest or largest value are ignored unless they cover most of the map: in
-    8-bit maps they are mostly pixels without measurement.
+    Pixels with the smallest or largest value are ignored if they do not cover most of the map. In
+    8-bit maps, pixels with an extreme value mostly have no measurement.
 
     Returns:
         The evidence "ground" and "centre", each in about [-1, 1]; negative if large values
@@ -95,9 +96,9 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
 
 
 def doubled_ranks(values: np.ndarray) -> np.ndarray:
-    """Return twice the mean rank of each pixel of (H, W) values, (H, W) int in (0, 2 H W).
+    """Return twice the mean rank of each pixel of ``values`` (H, W), as (H, W) int in (0, 2 H W).
 
-    Equal values share their mean rank, of which the double is an integer.
+    Equal values share a mean rank, which is a multiple of one half.
     """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (2 * np.cumsum(counts) - counts)[inverse].reshape(values.shape)

@@ -1,4 +1,4 @@
-"""Decide the units of a set: millimetres, metres, or relative depth in a range of levels."""
+"""Decide whether a set stores millimetres, metres, or relative depth in a range of levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ import numpy as np
 
 from mutualformer_sod.data.depth.holes import find_holes, sampled
 
-_SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence is large-scale
+_SAMPLE_SIDE = 96  # pixels of the longer side of a sampled map; the evidence needs no details
 _FARTHEST_MM = 32767  # 16-bit maps with larger values are relative depth over the full range
 _FARTHEST_M = 100.0
 _NEAREST_M = 0.1  # depth cameras measure no smaller distance; relative maps reach 0
-_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # 2047 in raw Kinect maps
+_HOLE_CODES = tuple(2**bits - 1 for bits in range(10, 16))  # such as 2047 in raw Kinect maps
 _CODE_RATIO = 0.01  # minimum ratio of pixels with a hole code
 _LEVELS_OF_A_COPY = 16
 MOST_LEVELS = 16  # maps with fewer different values are reported as maps of few levels
 _LEVEL_PIXELS = 4096  # number of pixels that is usually enough to find `MOST_LEVELS` values
-_CODE_GAP = 0.9  # all other values are below this ratio of the code
+_CODE_GAP = 0.9  # maximum ratio of all other values to the hole code
 
 
 @dataclass(frozen=True)
 class DepthSample:
     """A sample of one depth map, and statistics of the complete map.
 
-    The keys of ``holes`` and ``levels`` are whether the values are distances.
+    The keys of ``holes`` and ``levels`` are true for distances and false for relative depth.
     """
 
     pixels: np.ndarray  # (h, w), some rows and columns of the raw map, see `holes.sampled`
@@ -60,7 +60,7 @@ def _levels(values: np.ndarray) -> int:
 class DepthUnits:
     """Units of the values of a set."""
 
-    metric: bool  # whether the values are distances in millimetres or metres, else relative depth
+    metric: bool  # true for distances in millimetres or metres, false for relative depth
     high: float  # largest possible value; for distances the 99th percentile
     reason: str
     hole_code: int | None = None  # an additional value that means "no measurement", or None
@@ -68,7 +68,7 @@ class DepthUnits:
 
 
 def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
-    """Decide the units of a set from samples of all its maps (of one dtype)."""
+    """Decide the units of a set from samples of all its maps, which have one dtype."""
     kind = samples[0].pixels.dtype
     if kind == np.uint8:
         return DepthUnits(False, 255, "8-bit maps")
@@ -108,7 +108,7 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
-    """Find the factor of a 16-bit copy of 8-bit maps: 257 or a power of two; None if not a copy."""
+    """Find the factor of a 16-bit copy of 8-bit maps (257 or a power of two), or return None."""
     largest = max(int(sample.pixels.max()) for sample in samples)
     for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):  # other factors may be centimetres
         fits = largest <= 255 * step

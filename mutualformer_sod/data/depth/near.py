@@ -45,8 +45,8 @@ def chosen_sides(
     ``has_depth`` is whether any set has depth or other maps.
 
     Raises:
-        InputError: an error of `parse_near`, a set that does not match one of ``names``, or a
-            polarity although no set has depth.
+        InputError: `parse_near` refuses a value, a set in ``near`` does not match exactly one of
+            ``names``, or ``near`` sets a polarity although no set has depth.
     """
     default, by_set, strict = parse_near(near)
     sides = dict.fromkeys(names, default)

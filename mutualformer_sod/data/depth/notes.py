@@ -18,7 +18,7 @@ MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, so 0
 FEW_LEVELS = f"fewer than {MOST_LEVELS} grey levels: little information"
 MOSTLY_HOLES = "more than half holes, filled from the nearest value: little information"
 UNRELATED = "edges without relation to those of the picture (another picture's depth, or noise?)"
-STRETCHED = "other proportions than the picture: STRETCHED, check that it shows the same view"
+STRETCHED = "other proportions than the picture: STRETCHED, check that both show the same view"
 
 _MOSTLY = 0.5
 _ASPECT_TOLERANCE = 0.02
@@ -38,7 +38,7 @@ def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
 
 
 def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
-    """Return the doubts `FEW_LEVELS` and `MOSTLY_HOLES` that apply to a map of over two values."""
+    """Return which of `FEW_LEVELS` and `MOSTLY_HOLES` apply to a map with over two values."""
     levels = depth_sample.levels[encoding.zero_is_hole]
     if levels <= 2:
         return []
@@ -57,7 +57,7 @@ def depth_notes(
 ) -> list[str]:
     """Describe the doubtful maps of a set: one line per kind of doubt, with the first files.
 
-    The samples are not empty. Unreadable colour images are ignored.
+    ``samples`` must not be empty. Unreadable colour images are ignored.
     """
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):
@@ -71,7 +71,7 @@ def depth_notes(
 
 
 def relation_notes(sod_set: SodSet) -> list[str]:
-    """Return one line about the maps whose edges are unrelated to their images, or an empty list.
+    """Return a list with one line about the maps unrelated to their images, or an empty list.
 
     At most `_RELATED` evenly spaced images are read. Unreadable files are ignored.
     """
@@ -95,7 +95,7 @@ def relation_notes(sod_set: SodSet) -> list[str]:
 def note_line(doubt: str, names: Sequence[str], maps: str, noun: str = "depth") -> str:
     """Return one line with a doubt, the number of maps with this doubt, and the first names.
 
-    ``maps`` is the number of all maps with its noun, such as "700 maps".
+    ``maps`` is the number of all maps and the noun, such as "700 maps".
     """
     listed = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
     return f"{noun}: {len(names)} of {maps}: {doubt}: {listed}"

@@ -1,12 +1,12 @@
 """Decide the depth encoding of a set: its polarity and its units.
 
-The sets of the field differ in the polarity of depth, and so do copies of one set. The polarity is
-decided once for a set, from all its depth maps:
+Data sets, and even copies of one set, differ in the polarity of depth. The polarity is decided once
+for a set, from all its depth maps:
 
 1. a polarity passed by ``--near`` is used without evidence;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
-   near in millimetres and metres. Maps that contradict their units are refused, but if the evidence
-   reaches `TYPE_WEIGHT`, the evidence decides;
+   near in millimetres and metres. Evidence that clearly contradicts the units decides if it
+   reaches `TYPE_WEIGHT`, and is refused if it does not;
 3. 16-bit maps that may be disparity (`disparity.disparity_question`) are not decided: an error
    asks the user to pass ``--near``.
 """
@@ -34,8 +34,8 @@ from mutualformer_sod.workers import in_threads
 TYPE_WEIGHT = 2.0
 """Evidence, summed over the maps, that outweighs contradicting units of distance.
 
-Measured: .03 % of the subsets of 3 maps in millimetres of NLPR reach 2.0 for the wrong polarity,
-and five disparity maps of NJU2K or DES always reach 2.0 (docs/data.md).
+In NLPR, .03 % of the subsets of 3 maps in millimetres reach 2.0 for the wrong polarity. Five
+disparity maps of NJU2K or DES always reach 2.0 (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown
@@ -57,7 +57,8 @@ def with_encodings(
 
     Args:
         near: values of ``--near``, see `near.parse_near`.
-        quiet, ask_disparity: see `encoding_of`.
+        quiet: whether to log nothing, as in `encoding_of`.
+        ask_disparity: whether to refuse maps that may be disparity also if ``quiet``.
 
     Returns:
         The sets in their order, each with its ``encoding``, which is None for a set without maps.
@@ -91,7 +92,7 @@ def with_encodings(
 def decide(
     modality: Modality, samples: Sequence[DepthSample], near: str, name: str, **options: bool
 ) -> Encoding:
-    """Decide the encoding of maps: by `encoding_of` if they have a polarity, else as brightness."""
+    """Decide the encoding of maps by `encoding_of`, or as brightness if they have no polarity."""
     if modality.has_polarity:
         return encoding_of(samples, near, name, **options)
     return GreyEncoding.of(samples, modality.name)
@@ -143,10 +144,11 @@ def encoding_of(
         near: "auto", "white", "black" or "disparity"; only "auto" uses the evidence of the maps.
         name: name of the set, for messages only.
         strict: whether to refuse a weak decision, and maps that contradict their units.
-        quiet: whether to log nothing. If units and maps contradict each other and neither prevails,
-            then the units are used and ``is_contradicted`` of the encoding is true.
-        ask_disparity: whether to refuse maps that may be disparity also if ``quiet``. Maps that are
-            not refused are decided like other maps, and the caller must inform the user.
+        quiet: whether to log nothing. With ``quiet``, the units are used if the maps contradict
+            the units and neither prevails; ``is_contradicted`` of the encoding is then true.
+        ask_disparity: whether to refuse maps that may be disparity also if ``quiet``. With
+            ``quiet`` alone, possible disparity is decided like other maps, and the caller must
+            inform the user.
         ask: argument or flag that sets the polarity, with {} for its value; for messages only.
 
     Raises:
@@ -188,9 +190,9 @@ def _encoding_of_distances(
     strict: bool,
     quiet: bool,
 ) -> DepthEncoding:
-    """Decide between the units of distance, small = near, and evidence of the maps against them.
+    """Decide between units of distance (small = near) and contradicting evidence of the maps.
 
-    ``flags`` are the argument or flag that sets each polarity, for messages.
+    ``flags`` maps each polarity to the argument or flag that sets it, for messages.
     """
     agrees = evidence.mean <= 0
     if not agrees and evidence.margin >= WEAK_MARGIN:
@@ -218,14 +220,14 @@ def _encoding_of_distances(
 def _encoding(
     samples: Sequence[DepthSample], units: DepthUnits, side: str, margin: float | None, reason: str
 ) -> DepthEncoding:
-    """Return the encoding of maps of known polarity; maps with large = near are not distances."""
+    """Return the encoding of maps of known polarity, never as distances if large = near."""
     kind = "metric" if units.metric and side == "black" else "map"
     if side == DISPARITY:
         kind, side = DISPARITY, "white"
     code = units.hole_code
     is_16_bit = samples[0].pixels.dtype == np.uint16
     if units.metric and kind == "map" and code is None and is_16_bit:
-        code = METRIC_INVALID  # as a value, it would compress the range of all others
+        code = METRIC_INVALID  # as depth, the code would compress the range of all other values
     holes = float(np.mean([s.holes[kind != "map"] for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))

@@ -7,7 +7,7 @@ from mutualformer_sod.data.depth.evidence import doubled_ranks
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 
 LEAST_RELATION = 2.0
-"""`relation` below which a depth map is reported as unrelated to its image, in standard deviations.
+"""Minimum `relation`, in standard deviations, of a depth map that is related to its image.
 
 Depth of another image reaches 2 in 5 % of the cases (docs/data.md).
 """
@@ -26,8 +26,8 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
 
     Both edge maps are the double-angle form of the gradient, with the square root of its length,
     so that neither contrast nor the sign of depth counts. The correlation of the two maps in place
-    is compared with the mean and standard deviation of the correlation over all larger circular
-    shifts. Depth values are replaced by their ranks, and holes have no edges.
+    is compared with the mean and standard deviation of the correlation over all circular shifts of
+    more than 8 pixels. Depth values are replaced by their ranks, and holes have no edges.
 
     Args:
         rgb: (H, W, 3) uint8, colour image of the same view.
@@ -60,7 +60,7 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
 
 
 def is_unrelated(rgb: np.ndarray, depth: np.ndarray) -> bool:
-    """Whether the `relation` of a depth map to its picture is below `LEAST_RELATION`."""
+    """Whether the `relation` of a depth map to its image is below `LEAST_RELATION`."""
     found = relation(rgb, depth)
     return found is not None and found < LEAST_RELATION
 

@@ -29,7 +29,7 @@ class Candidate:
     layout: Layout  # layout that recognised the folder
     split: Split | None  # split named by the path or by a folder of the set, or None
     roles: dict[str, tuple[Path, ...]]  # the folders of the set by role
-    modality: Modality  # of its maps, from the names of the set and of the folder of maps
+    modality: Modality  # of the maps, from the names of the set and of the folder of maps
 
     def match(self, with_depth: bool = True) -> Matches:
         """Match the files of the set by stem; each role must have at most one folder."""
@@ -104,7 +104,7 @@ def name_of_set(root: Path, parts: Sequence[str]) -> str:
     """Return the name of a set from its root and the folders below, without split levels."""
     kept = [part for part in parts if part.casefold() not in _LEVELS]
     if not kept and parts and parts[-1].casefold().startswith("rgbd_for_"):
-        kept = [parts[-1]]  # the merged training folder, whatever the root
+        kept = [parts[-1]]  # the merged training folder, below any root
     if not kept:
         above = [part for part in root.resolve().parts if part.casefold() not in _LEVELS]
         kept = [above[-1] if len(above) > 1 else root.resolve().name]  # "/test" is named test

@@ -39,7 +39,7 @@ class Layout:
             folder: any folder below a root.
             folders: sorted names of the subfolders that are not hidden. Subfolders that belong to
                 a returned part are not searched further.
-            files: names of all other entries, sorted, with broken links, without hidden entries.
+            files: sorted names of all other entries, including broken links but not hidden entries.
 
         Raises:
             InputError: the folder is a damaged set of this layout.
@@ -47,7 +47,7 @@ class Layout:
         raise NotImplementedError
 
     def stem(self, role: str, path: Path) -> str | None:
-        """Return the stem by which a file is paired; None for a file of another role."""
+        """Return the stem by which a file is paired, or None for a file of another role."""
         return path.stem
 
     def images(self, role: str, folder: Path) -> list[Path]:
@@ -56,7 +56,7 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {}
-"""The registered layouts by name; searched in this order."""
+"""The registered layouts by name, in the order of the search."""
 
 
 def register_layout(layout: type[Layout]) -> type[Layout]:
@@ -68,7 +68,7 @@ def register_layout(layout: type[Layout]) -> type[Layout]:
 
 
 class FolderLayout(Layout):
-    """Layout with one folder per role, recognised by its lower-case name."""
+    """Layout with one folder per role, recognised by the folder's lower-case name."""
 
     roles: ClassVar[dict[str, tuple[Split | None, str]]]
     """Split and role of a folder by its lower-case name."""

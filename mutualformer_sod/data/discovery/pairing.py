@@ -1,4 +1,4 @@
-"""Pair the files of the folders of a set by stem; list every file without a partner."""
+"""Pair the files of a set by stem, and list every file without a partner."""
 
 import re
 from collections import defaultdict
@@ -68,7 +68,7 @@ class Matches:
     modality: Modality
 
     def mistakes(self) -> list[Mistake]:
-        """Find unusable files, files without partner and empty folders."""
+        """Find unusable files, files without a partner, and empty folders."""
         found = []
         labels = role_labels(self.modality)
         for role, own in self.files.items():
@@ -99,7 +99,7 @@ class Matches:
         return found
 
     def samples(self) -> tuple[Sample, ...]:
-        """Return a sample for each image that has all its parts, sorted by stem."""
+        """Return a sample for each image that has all its files, sorted by stem."""
         found = {role: files.by_stem for role, files in self.files.items()}
         complete = sorted(set.intersection(*map(set, found.values())))
         roles = ("rgb", "depth", "gt")
@@ -132,7 +132,7 @@ def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality
 
 
 def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, str]) -> RoleFiles:
-    """List the files of a role; an image whose stem is not ``known`` keeps its own stem."""
+    """List the files of a role by their ``known`` stems, or by their own stems if unknown."""
     files = RoleFiles(folder)
     for path in sorted(folder.iterdir()):
         own = stem_of(role, path)

@@ -14,8 +14,8 @@ from mutualformer_sod.errors import InputError, counted, name_list, refuse_all, 
 def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet]:
     """Find the training sets of a published protocol, with exactly the published image numbers.
 
-    Sets that are not found by name may be merged in one folder. The number of images in this
-    folder then identifies the merged sets (2185 = NJU2K + NLPR).
+    Sets that are not found by name may be merged in one folder. The number of images in a
+    merged folder identifies its sets (2185 = NJU2K + NLPR).
 
     Raises:
         InputError: the protocol is unknown, or sets are missing or have other numbers of images.
@@ -36,7 +36,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
         rest = _merged(alike, sum(parts[part] for part in missing))
         if rest is None:
             raise InputError(
-                f"protocol {protocol} takes {', '.join(f'{n} of {s}' for s, n in parts.items())};"
+                f"protocol {protocol} uses {', '.join(f'{n} of {s}' for s, n in parts.items())};"
                 f" not found below {name_list(roots)}: {', '.join(missing)}. Fix: add them;"
                 f" found: {name_list(c.name for c in candidates)}"
             )
@@ -46,7 +46,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     refuse_all(
         [
             f"{found.root}: {counted(len(found.samples), 'image')}, but protocol {protocol} "
-            f"takes {parts[part]} of {part}. Fix: pass --train-sets to train on these images"
+            f"uses {parts[part]} of {part}. Fix: pass --train-sets to train on these images"
             for part, found in sets.items()
             if part and len(found.samples) != parts[part]
         ]
@@ -60,10 +60,9 @@ def discover_benchmarks(
     """Find the test sets of the field by name, with their colour images only.
 
     The sets are for a comparison with training images. Files are listed, not paired, so that
-    incomplete sets are accepted. Folders of a training split are left out. If the path of a
-    training set, one of ``trained_on``, names no split, the folder counts as a test set in two
-    cases: the field has no training split of this set, or only the test split usually has this
-    number of images.
+    incomplete sets are accepted. Folders of a training split are left out. A folder in
+    ``trained_on`` without a split in its path is a test set if the set has no training split, or
+    only its test split usually has as many images.
 
     Raises:
         InputError: a root is not a folder.
@@ -86,7 +85,7 @@ def discover_benchmarks(
 
 
 def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
-    """Return the only folder with ``count`` images and the name of no known set, else None."""
+    """Return the only folder that has ``count`` images and no known set's name, else None."""
     found = [
         candidate
         for candidate in candidates

@@ -28,7 +28,10 @@ class SodSet:
 
     @property
     def has_rgb(self) -> bool:
-        """Whether each sample has a colour image. Sets without colour images can only be scored."""
+        """Whether each sample has a colour image.
+
+        Sets without colour images can only be used to score maps.
+        """
         return bool(self.samples) and self.samples[0].rgb is not None
 
     @property
@@ -71,15 +74,15 @@ def discover_sets(
     A set is a root or a folder at most six levels below a root, with an RGB or GT folder; a depth
     folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are not part of the name. A
     set below a "train" level is left out of a search for test sets, and vice versa, unless
-    ``names`` gives its path.
+    ``names`` contains its path.
 
     Args:
         names: wanted sets, by name, alias or path below a root; None for all.
-        need_gt, need_rgb: refuse a set without ground truth or colour images.
-        with_depth: False to ignore the folders of depth and other maps.
+        need_gt, need_rgb: whether to refuse a set without ground truth or colour images.
+        with_depth: whether to use the folders of depth and other maps.
 
     Returns:
-        The sets in the order of ``names``; if this is None, in the order of ``roots`` and paths.
+        The sets in the order of ``names``; if ``names`` is None, in the order of roots and paths.
 
     Raises:
         InputError: a root or set does not exist, a needed folder is missing, two folders have one
@@ -108,7 +111,7 @@ def discover_sets(
 
 
 def limited(sets: Sequence[SodSet], limit: int | None) -> list[SodSet]:
-    """Keep the first ``limit`` images of each set; None keeps all."""
+    """Keep the first ``limit`` images of each set, or all images if ``limit`` is None."""
     return [dataclasses.replace(item, samples=item.samples[:limit]) for item in sets]
 
 
@@ -185,7 +188,7 @@ def choose(
     """Find one set by `folders.matching`.
 
     Raises:
-        InputError: several sets match; or no set matches (None is returned if ``optional``).
+        InputError: several sets match, or no set matches and ``optional`` is false.
     """
     matches = matching(name, candidates, split)
     if not matches and not optional:
@@ -215,7 +218,7 @@ def nothing_found(
 
 
 def _picture_folders(roots: Sequence[Path | str]) -> list[str]:
-    """Return the first folders with pictures, at most two levels below the roots."""
+    """Return the first folders with images, at most two levels below the roots."""
     folders = [
         f"{folder.relative_to(root)}"
         for root in map(Path, roots)

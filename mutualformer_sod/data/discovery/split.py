@@ -19,7 +19,8 @@ def hold_out(
     and stay together. If all images form one scene, the set is split by image.
 
     Args:
-        ratio: ratio of images to hold out, in [0, 1). Above 0, at least one scene is held out.
+        ratio: ratio of images to hold out, in [0, 1). A ratio above 0 holds out at least one of
+            several images.
         by: "scene" or "image".
 
     Returns:

@@ -1,9 +1,9 @@
 """Encode the files of a packed image.
 
 Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
-a pixel is foreground if the average is at least one half. The threshold is that of `imaging.masks`,
-which may refuse soft masks and is therefore not used here. Depth and other maps are resized by
-nearest neighbour, so that type, units, holes and polarity are those of the original.
+a pixel is foreground if its average is at least one half, or at least the largest average of the
+mask if no average reaches one half. Depth and other maps are resized by nearest neighbour, so that
+type, units, holes and polarity do not change.
 """
 
 import io
@@ -22,7 +22,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     """Return the files of a packed sample.
 
     ``path`` is the path of the set in the pack. Folders keep their names, which may name the split.
-    ``side`` and ``quality`` are those of `pack.PackOptions`.
+    ``side`` and ``quality`` are options of `pack.PackOptions`.
 
     Raises:
         InputError: an error of `read_sample`.
@@ -54,7 +54,7 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
 
 
 def _mask(gt: np.ndarray, height: int, width: int) -> bytes:
-    """Return a PNG with one bit per pixel."""
+    """Encode a shrunk mask as a PNG with one bit per pixel."""
     ratio = shrink(gt.astype(np.float32), height, width)
     # A thin object may cover less than half of every pixel, but must not disappear.
     least = min(0.5, float(ratio.max()))

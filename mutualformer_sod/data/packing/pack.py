@@ -1,4 +1,4 @@
-"""Shrink sets and pack them into a few tar files; unpack these files on another machine."""
+"""Pack shrunk sets into a few tar files, and unpack these files on another machine."""
 
 import json
 import os
@@ -26,9 +26,9 @@ from mutualformer_sod.files import write_json
 
 STAGING = ".packing"
 INDEX_FILE = "index.json"
-FORMAT = 1  # version of the index; increased when older versions cannot unpack it
+FORMAT = 1  # version of the index, increased when older code cannot unpack new packs
 
-_AT_ONCE = 64  # images encoded before they are written; limits the memory
+_AT_ONCE = 64  # number of images encoded before writing, which limits the memory
 _MIB = 1 << 20
 
 
@@ -39,7 +39,7 @@ class PackOptions:
     side: int  # maximum length of the longer side in pixels, 32 or more; images are not enlarged
     quality: int = 85  # JPEG quality, 1 to 100
     share: float = 1.0  # ratio of the images of each set that are packed, in (0, 1], evenly spaced
-    seed: int = 0  # seed of the choice of the first of the evenly spaced images
+    seed: int = 0  # seed that decides the first of the evenly spaced images
     shard_mb: float = 15.0  # maximum size of a shard in MiB
 
     def __post_init__(self) -> None:
@@ -70,7 +70,7 @@ def pack_sets(
     OpenCV. Values of depth are stored unchanged.
 
     Args:
-        names: sets by name or path; None for all with colour images, except test sets.
+        names: sets by name or path; None for all sets with colour images, except test sets.
         near: values of ``--near``, see `near.parse_near`.
         workers: number of threads; None uses one thread per core.
 
@@ -127,7 +127,8 @@ def unpack_sets(
 
     Raises:
         InputError: the folder has no pack; shards are missing, damaged or have paths outside
-            ``root``; or existing files differ, unless ``overwrite``, or are not in the pack.
+            ``root``; existing files differ and ``overwrite`` is false; or a set has
+            images that are not in the pack.
     """
     index = _read_index(folder)
     paths = checked_shards(folder, index["shards"])
@@ -184,12 +185,12 @@ def _write_shards(
 
 
 def _old_files(output: Path) -> list[Path]:
-    """List the files of a pack, the index first: shards without an index are not a pack."""
+    """List the files of a pack, the index first, so that a partly deleted pack is not used."""
     return [*output.glob(INDEX_FILE), *output.glob("shard_*.tar")]
 
 
 def _every_kth(samples: Sequence[Sample], options: PackOptions, path: str) -> tuple[Sample, ...]:
-    """Choose a share of the images, evenly spaced from a seeded start."""
+    """Choose the ratio ``share`` of the images, evenly spaced from a seeded start."""
     count = max(1, round(options.share * len(samples)))
     if count == len(samples):
         return tuple(samples)
@@ -226,7 +227,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _compare(index: dict[str, Any], root: Path) -> list[str]:
-    """Find the sets as a training run does; return a line for each changed depth encoding."""
+    """Find the sets like a training run, and return a line for each changed depth encoding."""
     paths = list(index["sets"])
     sets = with_encodings(discover_sets([root], paths, need_rgb=True, split="train"), quiet=True)
     remarks = []

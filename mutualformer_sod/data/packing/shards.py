@@ -38,7 +38,7 @@ class ShardWriter:
         """Add the files of one image to a shard; raise InputError if the files exceed the limit."""
         members, room = [], 0
         for name, data in files:
-            member = tarfile.TarInfo(name)  # time 0: equal packs have equal sha256
+            member = tarfile.TarInfo(name)  # time 0, so that equal packs have equal sha256
             member.size = len(data)
             members.append(member)
             room += len(member.tobuf(tarfile.PAX_FORMAT)) + _whole(len(data), tarfile.BLOCKSIZE)
@@ -89,8 +89,8 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
     Existing files of equal content are not written again.
 
     Raises:
-        InputError: an existing file has other content, unless ``overwrite``; or a member of the
-            shard is not an image of a set, or is outside ``root``.
+        InputError: an existing file has other content and ``overwrite`` is false, or a member of
+            the shard is outside ``root`` or is not an image of a set.
     """
     count = 0
     try:
@@ -111,7 +111,7 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
 
 
 def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
-    """Return the target of a member; a shard must not write outside the root."""
+    """Return the target path of a member, and refuse paths outside the root."""
     parts = PurePosixPath(member.name).parts
     target = root.joinpath(*parts)
     is_image = (
@@ -120,7 +120,7 @@ def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
         and not any(part.startswith((".", "/")) for part in parts)
         and target.suffix.lower() in DEPTH_SUFFIXES
     )
-    # Resolved, because a link below the root may lead outside.
+    # The target is resolved, because a link below the root may lead outside.
     if not is_image or not target.parent.resolve().is_relative_to(root.resolve()):
         problem = f"{shard}: {member.name!r} is not an image of a set below {root}"
         raise InputError(f"{problem}. Fix: do not use this pack")

@@ -1,6 +1,6 @@
 """Render the colour images, depth maps and thermal images of generated scenes.
 
-``scenes.py`` decides the content of a scene; this module renders the scene. The result is equal on
+``scenes.py`` decides the content of a scene; this module renders the scene. Images are equal on
 every machine (see ``shapes.py``). Noise grids and their weights are exact fractions, so that the
 order of summation in a matrix product has no effect. Blurs use integers. cv2 only computes minima.
 """
@@ -81,7 +81,7 @@ def _smooth_noise(random: Random, shape: tuple[int, int], cell: int) -> np.ndarr
     """Return noise (H, W) in [0, 1] without details smaller than about ``cell`` pixels."""
     rows, columns = (_weights(length, cell) for length in shape)
     grid = np.floor(random.uniform(0, 256, rows.shape[1] * columns.shape[1]))
-    # Weights are multiples of 1/256 and the grid is integer: exact in any order of summation.
+    # Weights are multiples of 1/256 and the grid is integer: sums are exact in any order.
     return rows @ grid.reshape(rows.shape[1], columns.shape[1]) @ columns.T / 255
 
 
@@ -100,8 +100,8 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
     """Render the depth map (H, W) uint8 of a simulated sensor, near = white.
 
     ``heights`` are the heights of the regions above the background in grey levels. As in published
-    8-bit maps, holes have no code of their own: they are black in half of the scenes, and have the
-    farthest depth in their neighbourhood in the other scenes.
+    8-bit maps, holes have no code of their own. Holes are black in half of the scenes, and have the
+    farthest depth of their neighbourhood in the other scenes.
     """
     depth = _background_depth(random, regions.shape)
     for number, height in enumerate(heights, start=1):

@@ -44,7 +44,7 @@ SENSORS = {
     "depth": (DEPTH, SET_NAME, drawing.sense),
     "thermal": (THERMAL, f"{SET_NAME}-T", drawing.sense_heat),
 }
-"""For each name of a second modality: the modality, the name of the set, and its sensor."""
+"""Modality, name of the set and sensor function for each name of a second modality."""
 
 GENERATOR_VERSION = 1  # increased when the scenes of a seed change
 _STRONG_HEIGHT = (OCCLUDING_HEIGHT, 75.0)  # grey levels of the object above the background
@@ -165,7 +165,7 @@ def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) 
             problem = f"{root} contains another set"
             raise InputError(f"{problem}. Fix: pass --overwrite or another --output")
         for folder in folders:
-            for file in (root / folder).glob("scene_*.png"):  # other files stay
+            for file in (root / folder).glob("scene_*.png"):  # other files are not deleted
                 file.unlink()
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
 
 
 def fill(canvas: np.ndarray, corners: np.ndarray) -> None:
-    """Set the pixels of a bool canvas whose centres lie in a polygon with integer corners x, y.
+    """Set the pixels of a bool canvas whose centres are in a polygon with integer corners x, y.
 
     cv2.fillPoly is not used, because OpenCV 5 sets other border pixels than OpenCV 4.
     """
@@ -163,7 +163,7 @@ def window_of(
 
 
 def blur(image: np.ndarray) -> np.ndarray:
-    """Blur integers exactly with the 3 x 3 binomial kernel; the result is multiplied by 16."""
+    """Blur integers exactly with the 3 x 3 binomial kernel of sum 16."""
     padded = np.pad(image, 1, mode="edge")
     rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
     return rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]

@@ -41,12 +41,12 @@ class CacheOptions:
     mode: str  # "ram" or "disk"
     side: int  # maximum side of a cached image in pixels
     folder: Path | None = None  # folder of the files, for "disk"
-    copies: int = 1  # processes on this host, each with its own cache in mode "ram"
+    copies: int = 1  # number of processes on this host, each with its own cache in mode "ram"
     shared: bool = False  # whether each process has loader workers that read its cache
 
 
 class CachedImage(NamedTuple):
-    """One cached image; ``depth`` is None in a set without depth, ``gt`` without ground truth."""
+    """One cached image, with None for ``depth`` or ``gt`` if the set has no such files."""
 
     rgb: np.ndarray  # (h, w, 3) uint8, not writable
     depth: np.ndarray | None  # (h, w) float32 in [0, 1], near = 1
@@ -106,8 +106,8 @@ def build_caches(
 ) -> dict[str, SetCache]:
     """Return caches by the name of the set, decoded or from the cache files of an earlier run.
 
-    A cache file is used only if the options and the source files (names, sizes, modification times)
-    have not changed and its checksums are correct; otherwise the cache file is written again.
+    A cache file is used only if its checksums are correct, and the options and the source files
+    (names, sizes, modification times) have not changed. Other cache files are written again.
     The sets have colour images and an encoding, and each sample occurs once. ``report`` gets one
     line per set about the size of the cache.
 

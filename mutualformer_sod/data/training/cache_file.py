@@ -1,7 +1,8 @@
 """Write and open the cache file of one set: an index, then all images as one block.
 
-Layout: magic number, CRC of the index, CRC of the block, length of the index (all little-endian);
-the index as JSON; the block, from the next multiple of 64 bytes to the end of the file.
+The file begins with a magic number, the CRC of the index, the CRC of the block and the length of
+the index, all little-endian. The index follows as JSON. The block extends from the next multiple of
+64 bytes to the end of the file.
 """
 
 import json

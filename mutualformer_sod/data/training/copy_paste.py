@@ -6,7 +6,7 @@ import numpy as np
 _LARGEST = 0.75  # maximum size of a pasted object, relative to each side of the image
 _MOST = 0.5  # maximum ratio of foreground in the donor
 _SCALES = (0.5, 1.0)
-_GAP = 0.02  # distance in depth between a pasted object and all that it covers
+_GAP = 0.02  # minimum distance in depth between a pasted object and the covered pixels
 
 _TWIN_AREA = (0.01, 0.2)  # minimum and maximum ratio of foreground for adding a copy
 _TWIN_SCALES = (0.7, 1.35)
@@ -26,11 +26,11 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
 
     Args:
         target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
-        donor: the same parts of another image, of any size.
+        donor: rgb, depth and gt of another image, of any size.
 
     Returns:
         New arrays of the size of the target, gt as float32; the target itself if the donor has no
-        object to paste.
+        suitable object.
     """
     rgb, depth, gt = target
     mask = np.asarray(donor[2], np.float32)
@@ -69,7 +69,7 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
 
 
 def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
-    """Add a copy of the object at another distance; the nearer object is the ground truth.
+    """Add a copy of the object at another distance, and use the nearer object as ground truth.
 
     Depth alone decides which object is salient. The copy is nearer or farther with equal
     probability, so that the seam of its outline does not show which object is the ground truth. The

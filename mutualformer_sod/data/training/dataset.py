@@ -25,7 +25,9 @@ _ESTIMATED = 0.75  # ratio of invented maps with estimated surroundings
 
 
 class SodDataset(Dataset):
-    """Samples of several sets, in the given order, each a dictionary:
+    """Samples of several sets, in the order of the sets.
+
+    Each item is a dictionary:
 
     - ``rgb``: (3, h, w) float32 in [0, 1].
     - ``depth``: (1, h, w) float32 in [0, 1], near = 1, or a map of another modality; zeros if
@@ -44,7 +46,7 @@ class SodDataset(Dataset):
         sets: sets with colour images; a set with depth needs an encoding, see
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
-        depth_rule: see `depth.encoding.scale_to_unit`; not used for cached maps.
+        depth_rule: rule of `depth.encoding.scale_to_unit`; not used for cached maps.
         augment: training augmentations; True uses the default strengths, False only resizes.
         with_gt: whether ground truth is read if every set has ground truth.
         seed: seed of the augmentations and of depth dropout.
@@ -93,7 +95,7 @@ class SodDataset(Dataset):
         names = [name for name, _, _ in self._items]
         ends = {name: place + 1 for place, name in enumerate(names)}
         self._peers = {name: range(names.index(name), end) for name, end in ends.items()}
-        # In shared memory, because a worker that outlives an epoch must read the next epoch number.
+        # Shared memory lets a worker that outlives an epoch read the next epoch number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
@@ -105,7 +107,7 @@ class SodDataset(Dataset):
 
     @property
     def names(self) -> list[str]:
-        """``SET/STEM`` of every item."""
+        """Names ``SET/STEM`` of all items."""
         return [f"{set_name}/{sample.stem}" for set_name, sample, _ in self._items]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class SodDataset(Dataset):
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
-        strength = self.augmentation or Augmentation()  # the default draws nothing below
+        strength = self.augmentation or Augmentation()  # the default draws no random number below
         modality = sample.modality
         is_depth = depth is not None and modality.has_polarity
 
@@ -151,7 +153,7 @@ class SodDataset(Dataset):
             "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
             "index": index,
-            # From a spawned sequence, so that the key is independent of the numbers of rng.
+            # A spawned sequence makes the key independent of the numbers of rng.
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}

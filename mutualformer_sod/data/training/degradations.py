@@ -22,7 +22,7 @@ DEGRADATIONS: dict[str, Degradation] = {}
 def register_degradation(function: Degradation) -> Degradation:
     """Register a degradation under the name of its function.
 
-    This function is a decorator. Other packages may use this decorator, too.
+    This function is a decorator, which other packages may use, too.
 
     Raises:
         ValueError: the name is registered already.
@@ -61,7 +61,7 @@ def levels(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") ->
 
 @register_degradation
 def holes(plane: Tensor, rng: np.random.Generator, strength: "Augmentation") -> Tensor:
-    """Cut elliptic holes into a map; each hole covers at most a tenth of the height and width.
+    """Cut elliptic holes of at most a tenth of the height and width into a map.
 
     Either all holes of a map are farthest (0), or all are nearest (1). Both cases occur, because
     the depth of a black hole in a file depends on the polarity of its set.

@@ -17,7 +17,7 @@ _PREFETCH = 4  # batches that a worker loads in advance
 
 
 def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
-    """Return a batch, or the InputError of an item: torch would add a traceback to a raised one."""
+    """Return a batch, or the InputError of an item, because torch adds a traceback to errors."""
     try:
         return default_collate([dataset[index] for index in batch])
     except InputError as error:
@@ -61,8 +61,8 @@ def make_loader(
         pin_memory=pin_memory,
         worker_init_fn=partial(_start_worker, patient=patient),
         prefetch_factor=_PREFETCH if workers else None,
-        # Unused. Without this argument the loader would draw from torch's global generator and
-        # change later random numbers.
+        # The generator is unused, but without this argument the loader would draw from torch's
+        # global generator and change later random numbers.
         generator=torch.Generator().manual_seed(0),
     )
 

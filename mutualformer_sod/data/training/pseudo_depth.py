@@ -1,8 +1,8 @@
 """Invented depth for training images without depth, and misleading depth in place of real depth.
 
-An invented map roughly looks like a map of a depth camera: a floor that is nearer at the bottom,
-planes behind this floor, the object on the floor, and other objects at the same distance. The
-ground truth defines the object. The map must not simply reveal the ground truth: outlines are
+An invented map roughly looks like a map of a depth camera. The map has a floor that is nearer at
+the bottom, often a wall behind the floor, the object on the floor, and up to three other objects.
+The ground truth defines the object. The map must not simply reveal the ground truth: outlines are
 inexact, distractors are added, and some objects have no depth of their own. Invented maps are used
 in training, never in validation.
 """
@@ -37,7 +37,7 @@ def invent_depth(
             depth = _stand(rng, depth, rival)
     else:
         depth = np.float32(scene)
-    if rng.random() < 0.9:  # otherwise the object is flat, such as a picture on a wall
+    if rng.random() < 0.9:  # the other objects are flat, such as a poster on a wall
         depth = _stand(rng, depth, _sloppy(rng, mask))
     if rng.random() < 0.5:
         depth = cv2.GaussianBlur(depth, (0, 0), rng.uniform(0.5, 2.5))

@@ -13,8 +13,8 @@ from mutualformer_sod.imaging.io import image_size, read_saliency, write_map
 
 _SUFFIXES = (".png", ".npy", ".tif", ".tiff")  # suffixes of maps; the first existing file is read
 _CERTAINTY = 0.9  # minimum mean of |2 p - 1| over the pixels of a confident map
-_FOREGROUND = 0.85  # minimum mean of p over its pixels with p >= 0.5
-_AREA = (0.005, 0.6)  # minimum and maximum ratio of these pixels
+_FOREGROUND = 0.85  # minimum mean of p over the pixels with p >= 0.5
+_AREA = (0.005, 0.6)  # minimum and maximum ratio of pixels with p >= 0.5
 
 
 def is_confident(saliency: np.ndarray) -> bool:
@@ -29,8 +29,8 @@ def is_confident(saliency: np.ndarray) -> bool:
 def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose saliency maps are confident.
 
-    Thermal images and maps of other modalities go to the folder of their modality, such as T. A
-    label is 1 where the saliency map is 0.5 or more, else 0. Existing files are not written again,
+    Maps of another modality are copied to its folder, such as T for thermal images. A label is 1
+    where the saliency map is at least 0.5, else 0. Existing files are not written again,
     so that an interrupted run continues. ``maps`` is the folder of the saliency maps STEM.png, .npy
     or .tif, which have the image sizes. Ground truth of the set is ignored.
 

@@ -26,14 +26,14 @@ Planes = tuple[Tensor, Tensor | None, Tensor | None]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Strengths of the training augmentations; every draw is uniform."""
+    """Strengths of the training augmentations."""
 
     flip: float = 0.5  # probability of a left-right flip
     crop: float = 1 / 8  # maximum crop at each of the four borders, relative to the side
-    brightness: float = 0.3  # x: the factor is drawn from 1 - x to 1 + x
-    contrast: float = 0.3  # as brightness
-    saturation: float = 0.3  # as brightness
-    hue: float = 0.03  # x: the shift is drawn from -x to x, as a ratio of the colour circle
+    brightness: float = 0.3  # x: the factor is drawn uniformly from 1 - x to 1 + x
+    contrast: float = 0.3  # as for brightness
+    saturation: float = 0.3  # as for brightness
+    hue: float = 0.03  # x: the shift is drawn from -x to x, relative to the colour circle
     depth_noise: float = 0.03  # maximum standard deviation of the noise added to depth in [0, 1]
     depth_levels: int = 16  # minimum number of grey levels to which depth is quantised
     depth_holes: int = 4  # maximum number of holes in a depth map

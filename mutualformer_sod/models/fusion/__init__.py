@@ -1,4 +1,4 @@
-"""Fusion methods, one per file. The import of a file registers the method in the file."""
+"""Fusion methods, one per file; the import of a file registers its method."""
 
 import importlib
 import pkgutil

@@ -3,7 +3,8 @@
 A channel whose LayerNorm scale gamma is small is replaced by the channel of the other modality,
     u'_m,c = u_m,c if |gamma_m,c| >= theta else u_m',c.
 Only the first half of the rgb channels and the second half of the depth channels can be replaced,
-so that no channel is lost in both modalities. An L1 penalty pulls gamma of these halves towards 0.
+so that no channel is lost in both modalities. An L1 penalty pulls gamma of the replaceable
+channels towards 0.
 """
 
 import itertools

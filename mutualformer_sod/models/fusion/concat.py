@@ -18,8 +18,8 @@ class ConcatFusion(Fusion):
     """Fuse the modalities by joint attention in every block of the shared encoder.
 
     A learned modality embedding is added before the first block. Attention runs over the joint
-    sequence of 2N tokens (prefix tokens included). All other parts of a block process each modality
-    separately.
+    sequence of both modalities' tokens, prefix tokens included. All other parts of a block process
+    each modality separately.
     """
 
     joint_attention = True

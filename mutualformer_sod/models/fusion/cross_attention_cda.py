@@ -12,14 +12,14 @@ from mutualformer_sod.models.fusion.cross_attention import CrossAttention, Cross
 
 @dataclass(frozen=True)
 class CrossDiffusedConfig(Recurrence, AttentionConfig):
-    """Switches of ``cross_attention_cda``; S(0) is the cross-affinity."""
+    """Switches of ``cross_attention_cda``, whose S(0) is the cross-affinity."""
 
 
 class CrossDiffused(CrossAttention):
     """Cross-attention whose affinity S(0) is diffused by two self-affinities W_r and W_d.
 
     S(0) is softmax(q_r k_d^T / sqrt(d)) for the rgb side and softmax(q_d k_r^T / sqrt(d)) for the
-    depth side. W_r and W_d have separate projections. ``affinity.cross_diffusion`` has the formula.
+    depth side. W_r and W_d have separate projections. Module ``affinity`` has the formula.
     """
 
     def __init__(self, config: CrossDiffusedConfig) -> None:

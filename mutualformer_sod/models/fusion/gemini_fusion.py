@@ -1,6 +1,7 @@
 """GeminiFusion: pixel-wise attention between aligned tokens (Jia et al., ICML 2024).
 
-In every block, x are the merged self-attention heads of a token and y those of the partner token:
+In every block, x are the merged self-attention heads of a token and y those of its partner, the
+token at the same place in the other modality:
 
     phi(x, y) = softmax over channels of W2 GELU(W1 [x ; y]);
     query x;  keys [x + n_K, x * phi];  values [x + n_V, y];  out = x + MHA(query, keys, values).
@@ -25,7 +26,7 @@ NUM_HEADS = 8
 
 @dataclass(frozen=True)
 class GeminiConfig(FusionConfig):
-    """Switches of ``gemini_fusion``; see ``GeminiBlock``."""
+    """Switches of ``gemini_fusion``, which ``GeminiBlock`` describes."""
 
     noise: bool = True
     phi: bool = True

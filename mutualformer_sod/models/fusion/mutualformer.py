@@ -23,7 +23,7 @@ BLOCK_OPTIONS = (
 
 @dataclass(frozen=True)
 class MutualFormerConfig(Diffusion, AttentionConfig):
-    """Switches of ``mutualformer``; see ``MutualFormerBlock``."""
+    """Switches of ``mutualformer``, which ``MutualFormerBlock`` describes."""
 
     NEEDS: ClassVar = dict.fromkeys(
         (*(item.name for item in dataclasses.fields(Diffusion)), "attention"),

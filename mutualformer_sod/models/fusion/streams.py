@@ -16,10 +16,10 @@ Scalars = dict[str, Tensor]  # by name
 class Fusion(nn.Module):
     """Fuse the features of two streams into maps for the decoder, one for each level.
 
-    The features at the coarsest stride are called attended. A plain ViT has only attended features;
-    in a hierarchical backbone, the last features are attended. Attended features become tokens of
-    width ``config.dim``. Methods that act on features override ``mix`` or ``fuse_levels``. Every
-    method fuses finer features by the same convolutions.
+    The features at the coarsest stride are called attended. All features of a ViT's blocks are
+    attended; in a hierarchical backbone, the last features are attended. Attended features become
+    tokens of width ``config.dim``. Methods that act on features override ``mix`` or
+    ``fuse_levels``. Every method fuses finer features by the same convolutions.
 
     The head "merge" adds the projections of both streams and returns one fused map. The head
     "ensemble" does not merge the streams; it returns a batch of 2B maps, rgb first.

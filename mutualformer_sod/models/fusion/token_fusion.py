@@ -1,4 +1,4 @@
-"""TokenFusion replaces tokens with low scores by their partners (Wang et al., CVPR 2022).
+"""Replace tokens with low scores by those of the other modality (Wang et al., CVPR 2022).
 
 A small net scores every token, s in (0, 1). An L1 penalty pulls the mean score towards 0. The paper
 and its released code differ; ``config.score_on`` selects the form:
@@ -8,7 +8,7 @@ and its released code differ; ``config.score_on`` selects the form:
     "input" (paper)   X_m <- X_m where s_m >= theta, else X_m';  then a block whose attention
                       has the input s_m LN(X_m)
 
-The penalty is a mean here; the released code's sum makes its weight depend on image and batch size.
+The penalty is a mean; the weight of the released code's sum depends on image and batch size.
 """
 
 import itertools
@@ -39,8 +39,9 @@ class TokenFusionConfig(FusionConfig):
         score_on: apply scores to the "output" (released code) or "input" (paper) of attention.
         per_block: use one score net per block; otherwise three blocks share a net.
         realign: use the paper's residual positional alignment.
-        exchange: exchange tokens with low "scores", or as controls "random" tokens or all ("full").
-        exchange_ratio: ratio of the tokens that "random" exchanges.
+        exchange: exchange tokens with low "scores"; the controls exchange "random" or all ("full")
+            tokens.
+        exchange_ratio: ratio of the tokens that "random" exchanges, in [0, 1].
     """
 
     NEEDS: ClassVar = {"theta": ("exchange", "scores"), "exchange_ratio": ("exchange", "random")}
@@ -64,8 +65,7 @@ class TokenFusionConfig(FusionConfig):
 class TokenFusion(Fusion):
     """Exchange tokens in every block of the shared encoder.
 
-    The control "random" exchanges random tokens. In eval mode, the same tokens of all images are
-    exchanged.
+    The control "random" exchanges random tokens, in eval mode the same tokens of all images.
     """
 
     joint_attention = False
