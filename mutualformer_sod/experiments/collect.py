@@ -169,6 +169,7 @@ def _notes(options: dict[str, Any], data: Any, trials: Sequence[Trial]) -> list[
     commits = dict.fromkeys(commit for trial in trials for commit in trial.commits)
     return [
         f"Trained on {images('train')} images, tested on {images('test')}: {source}.",
-        f"All variants use one recipe, tuned for none: {'; '.join(recipe)}; last epoch's weights.",
+        "All variants use one recipe, which was not tuned for any variant: "
+        f"{'; '.join(recipe)}; last epoch's weights.",
         f"Code: {', '.join(commits)}.",
     ]
