@@ -64,7 +64,8 @@ class OutputFolder:
         self.refuse_foreign()
         if self.is_begun and (different := changed(self.read() or {}, settings)):
             raise InputError(
-                f"`output` {self.path}: its {self.content} has another {different[0]}. "
+                f"`output` {self.path}: the value of {different[0]} differs "
+                f"from that of its {self.content}. "
                 "Fix: pass another folder, or delete this folder."
             )
         self.write(settings)

@@ -83,7 +83,7 @@ def layer_costs(
     """Measure one layer of each method and one block of a two-stream ViT, for one image on a CPU.
 
     torch counts the MACs before the modules are prepared for inference (``models.device``). Then
-    the modules are timed in turn.
+    each round times all modules.
 
     Args:
         dim: width C of the streams and of the methods, a multiple of 64.

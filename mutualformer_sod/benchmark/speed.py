@@ -52,7 +52,7 @@ class Backbones(nn.ModuleList):
 
 
 class Contestant:
-    """A network with random inputs, prepared for inference if on a CPU (``models.device``).
+    """A network with random inputs; on a CPU, ``models.device`` prepares the network for inference.
 
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone; ``2x timm:NAME`` for two

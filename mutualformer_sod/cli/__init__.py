@@ -1,1 +1,1 @@
-"""Command lines: one module per command. Nothing imports this package."""
+"""Command lines: one module per command. Only ``__main__`` and ``tools`` import this package."""

@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}")
     add("--dim", type=multiple_of_64, metavar="C", help="layer width for --fusions (default: 384)")
     add("--tokens", nargs="+", **cli.COUNT_FLAG, help="tokens per modality (default: 196 784)")
-    add("--compile", action="store_true", help="time the network compiled by torch.compile")
+    add("--compile", action="store_true", help="compile the network with torch.compile first")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the file of --json")
     cli.add_flags(parser, "--batch-size", default=1)

@@ -107,7 +107,7 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
-    """Return the methods of ``--published``, or no methods without this flag."""
+    """Return the methods of ``--published``; () if this flag is not passed."""
     return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 

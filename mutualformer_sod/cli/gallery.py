@@ -30,7 +30,7 @@ from mutualformer_sod.report.curves import check_matplotlib
 from mutualformer_sod.workers import usable_cores, worker_pool
 
 EPILOG = """\
-Maps are found as in evaluate.py. OUTPUT/index.html opens in any browser without a network. The
+Maps are found as in evaluate.py. OUTPUT/index.html opens in any browser without internet. The
 pictures are in OUTPUT/thumbs and OUTPUT/full. An interrupted run continues. --figure, --worst,
 --best or --disagreement also draw OUTPUT/figure.pdf and figure.png with a row for each image. Worst
 and best are ranked by the S-measure, averaged over the methods. If a file is unreadable, the page

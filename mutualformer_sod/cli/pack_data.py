@@ -29,7 +29,7 @@ def main() -> None:
     cli.add_flags(parser, "--sets", help="sets to pack (default: all but test sets)")
     cli.add_flags(parser, "--near")
     cli.add_flags(parser, "--workers", help="threads that pack (default: all cores)")
-    cli.add_flags(parser, "--output", help="folder for the pack or the sets")
+    cli.add_flags(parser, "--output", help="folder for the pack, or for the unpacked sets")
     cli.add_flags(parser, "--overwrite", help="replace an existing pack or files")
     add = parser.add_argument
     add("--side", type=int, metavar="S", help="longer side in pixels; no image is enlarged")

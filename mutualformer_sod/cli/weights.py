@@ -24,7 +24,7 @@ def main() -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="released names or files, for verify (default: all)",
+        help="names of released weights, or files, to verify (default: all)",
     )
     args = parser.parse_args()
     if args.action == "list" and args.names:

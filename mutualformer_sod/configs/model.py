@@ -159,7 +159,7 @@ class ModelConfig(Switches):
             raise InputError(
                 "the model configuration is not a JSON object. Fix: pass other weights"
             )
-        # Networks of files without mean and std were trained with ImageNet's values.
+        # If a file has no mean and std, its network was trained with ImageNet's values.
         values = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} | values
         try:
             found = _PARTS.keys() & values.keys()

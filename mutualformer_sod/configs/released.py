@@ -41,8 +41,8 @@ def released_weights() -> dict[str, Path]:
 def find_weights(given: str | os.PathLike[str]) -> Path:
     """Find a weights file by its path, its folder, or the name of released weights.
 
-    A file is preferred to released weights of the same name. A folder must be an
-    output of ``save_pretrained``.
+    A file is preferred to released weights of the same name. A folder must have
+    been written by ``save_pretrained``.
 
     Raises:
         InputError: no weights have the path, folder or name ``given``.

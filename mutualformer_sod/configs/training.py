@@ -64,7 +64,7 @@ _RECORDED_NAME = Recorded(lambda v: None if v is None else Path(v).name)
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Options of one training run, with sizes in pixels and unchanged paths of the user."""
+    """Options of one training run. Sizes are in pixels, paths as the user wrote them."""
 
     preset: str = _model(DEFAULT_PRESET, _NAME, f"network: {', '.join(list_presets())}", _RECORDED)
     data: tuple[str, ...] = option("", (), Value("ROOT"), "folders of sets")

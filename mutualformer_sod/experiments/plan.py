@@ -117,7 +117,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Return the name of the run in messages."""
+        """Return the name of the run that messages use."""
         return f"{self.variant.name} seed {self.seed}"
 
     @property

@@ -149,7 +149,7 @@ def _own_variant(name: str) -> Variant:
     modality = fields.pop("modality", "both")
     if modality not in ("both", "rgb", "depth"):
         raise InputError(
-            f"`fusions` {name}: modality={modality!r} is unknown. Fix: pass both, rgb or depth."
+            f"`fusions` {name}: modality={modality!r} is unknown. Fix: pass rgb, depth or both."
         )
     for field_name, remedy in _NOT_FOR_USERS.items():
         if field_name in fields:

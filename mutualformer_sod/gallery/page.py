@@ -1,6 +1,6 @@
 """Write the page of a gallery with images, ground truths, maps and scores of several methods.
 
-The page is one file and needs neither network nor server. The pictures are separate files.
+The page is one file and needs neither internet nor server. The pictures are separate files.
 """
 
 import csv

@@ -107,7 +107,7 @@ def cut_out(
 
 
 def _box(alpha: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns of the object with a margin, or all without an object."""
+    """Return the rows and columns of the object with a margin; all of them if no object exists."""
     x, y, width, height = cv2.boundingRect((alpha >= _PRESENT).view(np.uint8))
     if width == 0:
         return slice(None), slice(None)

@@ -58,7 +58,7 @@ class MapOutput:
         differing = changed(before | {"near": settings["near"] | shared_near}, settings)
         if differing and not self.overwrite:
             names = ", ".join("`near`" if name == "near" else name for name in differing)
-            raise InputError(f"{self.path}: has maps made with another {names}. {remedy}")
+            raise InputError(f"{self.path}: has maps made with other values of {names}. {remedy}")
         return {} if differing else before
 
     def missing(self, sod_set: SodSet) -> SodSet:

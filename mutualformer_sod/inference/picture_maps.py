@@ -209,4 +209,4 @@ def _differing(path: Path, now: dict[str, Any]) -> str:
     if before is None:
         return "of unknown origin"
     names = changed(before, dict.fromkeys(before) | now)
-    return f"made with another {', '.join(names)}" if names else ""
+    return f"made with other values of {', '.join(names)}" if names else ""

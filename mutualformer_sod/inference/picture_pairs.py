@@ -12,7 +12,7 @@ from mutualformer_sod.imaging.photos import PHOTO_SUFFIXES
 from mutualformer_sod.imaging.refused import DEPTH_CONTAINERS, REFUSED_SUFFIXES, container_remedy
 
 _NAMED_FILES = 5  # maximum number of files that a message names; other files are counted
-_NAMED_GROUPS = 100  # maximum number of listed groups of files with one stem
+_NAMED_GROUPS = 100  # maximum number of listed groups of files with the same stem
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def pair_pictures(
 
     Raises:
         InputError: a missing file or folder, no picture, a folder without a matching map, or
-            several files with one stem. All problems are reported at once.
+            several files with the same stem. All problems are reported at once.
     """
     problems, remarks = [], []
     by_stem: dict[str, list[Path]] = defaultdict(list)

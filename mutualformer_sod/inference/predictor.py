@@ -83,7 +83,7 @@ class Predictor:
 
     @property
     def settings(self) -> dict[str, str | int]:
-        """The settings that the maps depend on, besides the weights."""
+        """The settings, in addition to the weights, that determine the maps."""
         return {"size": self.size, "amp": self.amp, "modality": self.modality}
 
     @classmethod

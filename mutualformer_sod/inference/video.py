@@ -111,7 +111,8 @@ def predict_video(
         overwrite: replace existing files.
 
     Raises:
-        InputError: a video that cannot be read or written, or existing outputs.
+        InputError: a video cannot be read or written, or an output exists and ``overwrite`` is
+            false.
         OSError: an output cannot be written.
     """
     check_videos(video, depth_video, outputs, overwrite=overwrite)

@@ -42,8 +42,8 @@ def cache_key(
 class ScoreCache:
     """Score file that any number of processes may read and write at the same time.
 
-    Opening for writing creates an absent file and replaces an unusable file. A row with a wrong
-    checksum, or without the scores of a registered metric, counts as absent.
+    Opening for writing creates a missing file and replaces an unusable file. A row with a wrong
+    checksum, or without the scores of a registered metric, counts as missing.
 
     Attributes:
         failure: reason why scores were not stored, or "". The evaluation continues after a failure.

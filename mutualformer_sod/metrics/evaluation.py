@@ -50,7 +50,7 @@ class GtSet:
         are added.
 
         Raises:
-            InputError: the folder does not exist, has no image, or has two images with one stem.
+            InputError: the folder does not exist, has no image, or two images have the same stem.
         """
         files = image_files(folder) if folder.is_dir() else []
         if not files:
@@ -130,7 +130,7 @@ def evaluate(
         allow_missing: score a method on a set although maps are missing or unreadable.
         cache: SQLite file that stores scores; unchanged files are not scored again.
         per_image: CSV file to write, with a line for each map.
-        workers: number of processes; 1 scores in the process of the caller.
+        workers: number of processes; 1 scores in the caller's process.
         each: function that is called with the set name and the outcome of each image, in order.
 
     Returns:

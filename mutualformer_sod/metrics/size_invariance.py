@@ -15,7 +15,7 @@ from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
 from mutualformer_sod.metrics.registry import Metric, hidden_metric
 
-_SMALLEST = 50  # minimum pixels of an object; if all are smaller, the largest objects count
+_SMALLEST = 50  # minimum area of an object in pixels; if all are smaller, the largest objects count
 
 
 @once
@@ -35,7 +35,7 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
 
 @once
 def _parts(pair: MapPair) -> list[tuple[Window, np.ndarray]]:
-    """Return each object's box, or the box of the image without objects, with level counts."""
+    """Return each object's box and level counts; those of the whole image if no object exists."""
     gt = pair.gt
     boxes = object_boxes(gt) or [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
     return [(box, _count(pair, box)) for box in boxes]

@@ -14,11 +14,11 @@ class Decoder(nn.Module):
     """Decode fused maps to saliency logits at input resolution.
 
     The first stage decodes the deepest map. Each later stage has the stride of the previous stage
-    or half this stride. All maps of a plain ViT have one stride, and each map feeds one stage. Each
-    finer map feeds the stage with the same stride. Stages at strides 4 and 2 and the head also use
-    the detail branch over RGB and depth at full resolution. The branch makes borders sharper than
-    the token grid, even borders visible only in depth. With ``finest=2``, decoding ends at half
-    resolution and the logits are interpolated, because full resolution takes most of the time.
+    or half this stride. All maps of a plain ViT have the same stride, and each map feeds one stage.
+    Each finer map feeds the stage with the same stride. Stages at strides 4 and 2 and the head also
+    use the detail branch over RGB and depth at full resolution. The branch makes borders sharper
+    than the token grid, even borders visible only in depth. With ``finest=2``, decoding ends at
+    half resolution and the logits are interpolated, because full resolution takes most of the time.
     GroupNorm makes the results independent of the batch and of the distribution of the batch over
     devices.
 

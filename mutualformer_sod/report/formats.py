@@ -1,4 +1,4 @@
-"""Write the results of an evaluation to scores.json, and the table as CSV, Markdown and LaTeX."""
+"""Write scores.json with the results of an evaluation, and a table in CSV, Markdown and LaTeX."""
 
 import csv
 import io

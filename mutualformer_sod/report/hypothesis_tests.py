@@ -17,9 +17,9 @@ _ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     """Adjust p-values (T,) in [0, 1] for several tests by Holm's step-down method (Holm 1979).
 
-    If hypotheses with adjusted p-values, (T,) in [0, 1], below a level are rejected, the
-    probability of one or more false rejections is below this level, for any dependence of the
-    tests.
+    The adjusted p-values are (T,) in [0, 1]. If all hypotheses with an adjusted p-value of at most
+    a level are rejected, the probability of one or more false rejections is at most this level. The
+    tests may depend on each other in any way.
 
     Raises:
         InputError: ``p`` is not a list of numbers in [0, 1].

@@ -12,7 +12,7 @@ from mutualformer_sod.serving.access import refusal
 from mutualformer_sod.serving.jobs import Jobs
 
 _FILES = 3  # maximum number of files in a request: picture, depth, background
-_FORM_BYTES = 10**5  # maximum bytes of a body in addition to its files
+_FORM_BYTES = 10**5  # maximum size of a body without its files, in bytes
 
 _HOST_REMEDY = "use the printed address, or start the server with --allow-host NAME"
 
@@ -21,19 +21,19 @@ _HOST_REMEDY = "use the printed address, or start the server with --allow-host N
 class Limits:
     """Limits of a request."""
 
-    file_bytes: int  # maximum bytes of one file
+    file_bytes: int  # maximum size of one file in bytes
     seconds: float  # time limit of each step: upload, computation, and transfer of the answer
 
     @property
     def body_bytes(self) -> int:
-        """Maximum bytes of the body of a request."""
+        """Maximum size of the body of a request in bytes."""
         return _FILES * self.file_bytes + _FORM_BYTES
 
 
 class Gate:
     """ASGI middleware that refuses a request before its body is read, or passes the request on.
 
-    A request that may have a body occupies a place of ``jobs`` until the answer.
+    A request that may have a body occupies a place of ``jobs`` until the answer is sent.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ class ClientGone(Exception):
 
 
 class Jobs:
-    """Limited places for calls, and the thread that runs the jobs of these calls in turn.
+    """A limited number of places for calls, and the thread that runs their jobs one after another.
 
     All methods must be called in the same event loop. Up to ``waiting`` calls may wait besides the
     running call.

@@ -45,7 +45,7 @@ class PictureService:
 
     Args:
         predictor, settings: the network, and the result of `picture_maps.settings_of`.
-        most_pixels: maximum pixels of a picture, a depth map or a background.
+        most_pixels: maximum number of pixels of a picture, a depth map or a background.
         estimate: `Predictor.estimator` for pictures without depth, and the settings of the maps
             with estimated depth; None to use RGB alone.
     """

@@ -242,7 +242,7 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:
-    """Return the states of this process's random-number generators, for third-party layers."""
+    """Return the states of this process's random-number generators, which some layers use."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),

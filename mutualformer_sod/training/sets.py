@@ -181,7 +181,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
 
 
 def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | None:
-    """Return the folder of estimated depth, or None without ``estimated_depth``.
+    """Return the folder of estimated depth; None if ``estimated_depth`` is not set.
 
     Raises:
         InputError: the folder has no map for any set.

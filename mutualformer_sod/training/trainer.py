@@ -139,7 +139,7 @@ def _train(
 
 
 def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
-    """Write the weights of the best validated epoch, or of the last epoch without validation."""
+    """Write the weights of the best validated epoch, or of the last epoch if none is validated."""
     config = run.config
     best = load_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])

@@ -73,7 +73,7 @@ def update_weights(
     )
     set_learning_rate(run.optimizer, ratio)
     run.optimizer.zero_grad(set_to_none=True)
-    exact = torch.float32 if run.device.type == "mps" else torch.float64  # Apple has no float64
+    exact = torch.float32 if run.device.type == "mps" else torch.float64  # mps has no float64
     sums: dict[str, Tensor] = {}
     names: list[str] = []
     stride = max(run.model.encoder.strides)

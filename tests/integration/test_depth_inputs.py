@@ -289,7 +289,7 @@ def test_maps_of_another_depth_orientation_are_not_replaced(data, tmp_path):
     options = ["--rgb", rgb, "--depth", depth, "--output", tmp_path / "o"]
     assert run_predict(*options).status == 0
     line = error_line(run_predict(*options, "--depth-orientation", "shown"))
-    assert "another depth_orientation" in line
+    assert "other values of depth_orientation" in line
     assert "--depth" in error_line(
         run_predict("--rgb", rgb, "--output", tmp_path, "--depth-orientation", "shown")
     )

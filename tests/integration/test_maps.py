@@ -111,7 +111,7 @@ def test_test_again_accepts_the_record_of_an_older_version(maps, run_folder, sce
 def test_test_without_overwrite_keeps_maps_of_other_settings(maps, run_folder, scenes, tmp_path):
     shutil.copytree(maps, tmp_path / "m")
     done = make_maps(run_folder, scenes, tmp_path, "--size", 64)
-    assert "another size" in error_line(done)
+    assert "other values of size" in error_line(done)
     assert maps_of(tmp_path / "m" / "SAMPLES") == maps_of(maps / "SAMPLES")
     assert make_maps(run_folder, scenes, tmp_path, "--size", 64, "--overwrite").status == 0
     assert maps_of(tmp_path / "m" / "SAMPLES") != maps_of(maps / "SAMPLES")

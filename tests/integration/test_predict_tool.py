@@ -93,7 +93,7 @@ def test_predict_writes_every_kind_at_native_size(data):
 def test_predict_cutouts_of_another_background_are_made_again_on_demand(data):
     assert with_depth(data, "--cutout").status == 0
     line = error_line(with_depth(data, "--cutout", "--background", "white"))
-    assert "made with another background" in line
+    assert "made with other values of background" in line
     done = with_depth(data, "--cutout", "--background", "white", "--overwrite")
     assert done.status == 0, done.error
     assert read(data / "out" / "cutouts" / "a.png").shape == (60, 90, 3)
@@ -146,7 +146,7 @@ def test_predict_without_overwrite_keeps_files_of_other_settings(data, picture, 
         Image.fromarray(picture).save(data / "out" / "maps" / "a.png")
     before = files_of(data / "out")
     line = error_line(predict(data, *options))
-    assert ("unknown origin" if change == "foreign" else f"another {change}") in line
+    assert ("unknown origin" if change == "foreign" else f"other values of {change}") in line
     assert "--overwrite" in line
     assert files_of(data / "out") == before
     assert predict(data, *options, "--overwrite").status == 0

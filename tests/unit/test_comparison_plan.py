@@ -75,7 +75,7 @@ def test_parse_variants_orders_matching_variants_last():
         ("sum:steps", "FIELD=VALUE"),
         ("sum:share=false", "share cannot be set"),
         ("sum:image_size=64", "`size`"),
-        ("sum:modality=x", "both, rgb or depth"),
+        ("sum:modality=x", "rgb, depth or both"),
     ],
 )
 def test_parse_variants_with_unknown_name_raises(name, part):

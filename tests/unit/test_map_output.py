@@ -55,7 +55,7 @@ def test_map_output_with_a_damaged_record_is_refused(begun, damage):
 
 def test_map_output_with_other_settings_is_refused_unless_overwritten(begun, images):
     other = SETTINGS | {"size": 96, "near": {"A": "black"}}
-    with pytest.raises(InputError, match=r"another size, `near`\. Fix: pass another `output`"):
+    with pytest.raises(InputError, match=r"values of size, `near`\. Fix: pass another `output`"):
         MapOutput(begun, other, overwrite=False)
     MapOutput(begun, other, overwrite=True).begin()
     assert missing(begun, images, other) == ["x", "y", "z"]  # the run was interrupted

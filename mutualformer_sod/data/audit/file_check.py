@@ -46,7 +46,8 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
 def check_images(sets: Sequence[SodSet]) -> None:
     """Check that all images are complete and have the sizes of their ground truths.
 
-    Errors of damage and size are those of `check_training_files`. Masks are not decoded.
+    Damaged images and unequal sizes raise the same errors as in `check_training_files`. Masks are
+    not decoded.
     """
     _check_all(sets, with_masks=False)
 

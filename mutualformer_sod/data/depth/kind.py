@@ -68,7 +68,7 @@ class DepthUnits:
 
 
 def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
-    """Decide the units of a set from samples of all its maps, which have one dtype."""
+    """Decide the units of a set from samples of all its maps, which have the same dtype."""
     kind = samples[0].pixels.dtype
     if kind == np.uint8:
         return DepthUnits(False, 255, "8-bit maps")

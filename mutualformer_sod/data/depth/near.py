@@ -32,7 +32,7 @@ def parse_near(items: Sequence[str]) -> tuple[str, dict[str, str], bool]:
             raise InputError(f"--near: {name} is both {by_set[name]} and {value}. Fix: pass one")
     if len(defaults - {"auto"}) > 1:
         passed = " ".join(sorted(defaults))
-        raise InputError(f"--near {passed} contradict each other. Fix: pass one value")
+        raise InputError(f"--near: {passed} contradict each other. Fix: pass one value")
     default = next(iter(defaults - {"strict", "auto"}), "auto")
     return default, by_set, "strict" in defaults
 

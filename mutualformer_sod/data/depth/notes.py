@@ -16,7 +16,9 @@ CONSTANT = "constant or empty, treated as missing: colour alone is used"
 TWO_VALUES = "two values only: is it a mask?"
 MOSTLY_ZERO = "0 in more than half of the pixels: 8-bit maps have no holes, so 0 is used as depth"
 FEW_LEVELS = f"fewer than {MOST_LEVELS} grey levels: little information"
-MOSTLY_HOLES = "more than half holes, filled from the nearest value: little information"
+MOSTLY_HOLES = (
+    "holes in more than half of the pixels, filled from the nearest value: little information"
+)
 UNRELATED = "edges without relation to those of the picture (another picture's depth, or noise?)"
 STRETCHED = "other proportions than the picture: STRETCHED, check that both show the same view"
 
@@ -27,7 +29,7 @@ _NAMED = 3  # maximum number of files that a line lists
 
 
 def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
-    """Return the doubt about one map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
+    """Return the reason to doubt a map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
     levels = depth_sample.levels[encoding.zero_is_hole]
     if levels < 2:
         return CONSTANT
@@ -47,7 +49,7 @@ def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) have the same aspect ratio within 2 %."""
+    """Return whether two sizes (H, W) have the same aspect ratio within 2 %."""
     ratio = one[0] * other[1] / (one[1] * other[0])
     return abs(ratio - 1) <= _ASPECT_TOLERANCE
 

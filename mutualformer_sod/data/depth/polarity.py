@@ -58,7 +58,7 @@ def with_encodings(
     Args:
         near: values of ``--near``, see `near.parse_near`.
         quiet: whether to log nothing, as in `encoding_of`.
-        ask_disparity: whether to refuse maps that may be disparity also if ``quiet``.
+        ask_disparity: whether to refuse maps that may be disparity even if ``quiet``.
 
     Returns:
         The sets in their order, each with its ``encoding``, which is None for a set without maps.
@@ -136,7 +136,7 @@ def encoding_of(
     ask_disparity: bool = False,
     ask: str = "--near {}",
 ) -> DepthEncoding:
-    """Decide how one set stores depth, from samples of all its maps (of one dtype).
+    """Decide how one set stores depth, from samples of all its maps (same dtype).
 
     A warning is logged for a weak decision, and if the evidence of the maps outweighs their units.
 
@@ -146,7 +146,7 @@ def encoding_of(
         strict: whether to refuse a weak decision, and maps that contradict their units.
         quiet: whether to log nothing. With ``quiet``, the units are used if the maps contradict
             the units and neither prevails; ``is_contradicted`` of the encoding is then true.
-        ask_disparity: whether to refuse maps that may be disparity also if ``quiet``. With
+        ask_disparity: whether to refuse maps that may be disparity even if ``quiet``. With
             ``quiet`` alone, possible disparity is decided like other maps, and the caller must
             inform the user.
         ask: argument or flag that sets the polarity, with {} for its value; for messages only.

@@ -60,7 +60,7 @@ def relation(rgb: np.ndarray, depth: np.ndarray) -> float | None:
 
 
 def is_unrelated(rgb: np.ndarray, depth: np.ndarray) -> bool:
-    """Whether the `relation` of a depth map to its image is below `LEAST_RELATION`."""
+    """Return whether the `relation` of a depth map to its image is below `LEAST_RELATION`."""
     found = relation(rgb, depth)
     return found is not None and found < LEAST_RELATION
 

@@ -1,4 +1,4 @@
-"""Benchmark sets of the field: names, aliases, numbers of images, training protocols."""
+"""Benchmark sets: names, aliases, numbers of images, training protocols."""
 
 import re
 from collections.abc import Iterable
@@ -95,7 +95,7 @@ def matching_names(name: str, names: Iterable[str]) -> list[str]:
 
 
 def is_known(name: str) -> bool:
-    """Whether the last part of ``name`` is the name or an alias of a set of the field."""
+    """Return whether the last part of ``name`` is the name or an alias of a benchmark set."""
     return name_key(last_part(name)) in _CANONICAL
 
 

@@ -51,7 +51,7 @@ class Layout:
         return path.stem
 
     def images(self, role: str, folder: Path) -> list[Path]:
-        """List the images of a role, sorted and unpaired, without hidden files."""
+        """List the images of a role before pairing, sorted, without hidden files."""
         return [path for path in image_files(folder) if self.stem(role, path) is not None]
 
 

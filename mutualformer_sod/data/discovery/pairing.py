@@ -53,7 +53,7 @@ class RoleFiles:
 
     folder: Path
     by_stem: dict[str, Path] = field(default_factory=dict)  # the first image of each stem
-    doubles: list[str] = field(default_factory=list)  # "NAME / NAME" of images of one stem
+    doubles: list[str] = field(default_factory=list)  # "NAME / NAME": same stem
     broken: list[str] = field(default_factory=list)  # images that are broken links or folders
     other_types: list[str] = field(default_factory=list)
     hidden: list[str] = field(default_factory=list)  # images whose names start with a dot

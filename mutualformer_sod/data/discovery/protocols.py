@@ -1,4 +1,4 @@
-"""Find the training sets of the published protocols, and the test sets of the field."""
+"""Find the training sets of the published protocols, and the known test sets."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
 def discover_benchmarks(
     roots: Sequence[Path | str], trained_on: Collection[Path] = ()
 ) -> list[SodSet]:
-    """Find the test sets of the field by name, with their colour images only.
+    """Find the known test sets by name, with their colour images only.
 
     The sets are for a comparison with training images. Files are listed, not paired, so that
     incomplete sets are accepted. Folders of a training split are left out. A folder in
@@ -85,7 +85,7 @@ def discover_benchmarks(
 
 
 def _merged(candidates: Iterable[Candidate], count: int) -> Candidate | None:
-    """Return the only folder that has ``count`` images and no known set's name, else None."""
+    """Return the folder with ``count`` images and no known name; None if not exactly one exists."""
     found = [
         candidate
         for candidate in candidates

@@ -85,8 +85,8 @@ def discover_sets(
         The sets in the order of ``names``; if ``names`` is None, in the order of roots and paths.
 
     Raises:
-        InputError: a root or set does not exist, a needed folder is missing, two folders have one
-            name, or files have no partner.
+        InputError: a root or set does not exist, a needed folder is missing, two folders have the
+            same name, or files have no partner.
     """
     candidates = search(roots)
     if names is None:

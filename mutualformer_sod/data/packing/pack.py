@@ -217,7 +217,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
             and all(Path(shard["file"]).name == shard["file"] for shard in index["shards"])
         )
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Fix: pass --unpack the folder of a pack") from None
+        raise InputError(f"{path}: no such file. Fix: pass --unpack PACK_FOLDER") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         good = False
     if not good:

@@ -100,7 +100,7 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
     """Render the depth map (H, W) uint8 of a simulated sensor, near = white.
 
     ``heights`` are the heights of the regions above the background in grey levels. As in published
-    8-bit maps, holes have no code of their own. Holes are black in half of the scenes, and have the
+    8-bit maps, no reserved value marks holes. Holes are black in half of the scenes, and have the
     farthest depth of their neighbourhood in the other scenes.
     """
     depth = _background_depth(random, regions.shape)

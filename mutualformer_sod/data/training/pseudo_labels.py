@@ -18,7 +18,7 @@ _AREA = (0.005, 0.6)  # minimum and maximum ratio of pixels with p >= 0.5
 
 
 def is_confident(saliency: np.ndarray) -> bool:
-    """Whether a saliency map (H, W) float in [0, 1] is close to a mask with an object."""
+    """Return whether a saliency map (H, W) float in [0, 1] is close to a mask with an object."""
     inside = saliency >= 0.5
     if not _AREA[0] <= inside.mean() <= _AREA[1]:
         return False
