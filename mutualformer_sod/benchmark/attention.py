@@ -105,13 +105,14 @@ def in_child(function: Callable[..., Any], case: Case, *options: Any) -> Any:
     process.start()
     sender.close()
     try:
-        return receiver.recv()
+        result = receiver.recv()
     except EOFError:
-        return None
+        result = None
     finally:
         process.join()
-        if process.exitcode not in (0, -9):
-            raise InputError(f"the measurement of {case} failed. Fix: see the error above.")
+    if process.exitcode not in (0, -9):
+        raise InputError(f"the measurement of {case} failed. Fix: see the error above.")
+    return result
 
 
 def send_result(sender: Any, function: Callable[..., Any], *arguments: Any) -> None:

@@ -6,6 +6,7 @@ The checks also apply to the options of a training run, which ``options`` declar
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -145,7 +146,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         if name in fields:
             raise InputError(f"--set {assignment!r}: {name} is passed twice. Fix: pass it once.")
         try:
-            fields[name] = json.loads(text)
+            fields[name] = json.loads(re.sub(r"^(-?)\.(?=\d)", r"\g<1>0.", text))  # .5 as 0.5
         except json.JSONDecodeError:
             fields[name] = text
     return fields

@@ -65,7 +65,8 @@ def cross_diffusion_attention(
         InputError (a ValueError): an option or a shape is invalid.
     """
     check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
-    check(tile_rows is None or tile_rows >= 1, "tile_rows", tile_rows, "1 or more")
+    is_count = isinstance(tile_rows, int) and tile_rows >= 1
+    check(tile_rows is None or is_count, "tile_rows", tile_rows, "an integer of 1 or more")
     _check_heads(rgb, depth)
     query, key, values = (torch.stack(pair, dim=-3) for pair in zip(rgb, depth, strict=True))
     query, key, values = _same_dtype(query.mul_(query.shape[-1] ** -0.5), key, values)

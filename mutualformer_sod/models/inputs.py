@@ -96,19 +96,24 @@ def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     Raises:
         InputError (a ValueError): a value is outside [0, 1]; the message names the argument.
     """
-    bounds = [*torch.aminmax(rgb.detach())]
+    bounds = [*_bounds(rgb)]
     if depth is not None:
         if has_depth is not None:
             depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, 0.5)
-        bounds += torch.aminmax(depth.detach())
+        bounds += _bounds(depth)
     lows_and_highs = torch.stack(bounds).tolist()  # one GPU synchronisation
     _check_range("rgb", *lows_and_highs[:2])
     if depth is not None:
         _check_range("depth", *lows_and_highs[2:])
 
 
+def _bounds(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the minimum and the maximum of a tensor, where NaN counts as 0.5."""
+    return torch.aminmax(values.detach().nan_to_num(nan=0.5))
+
+
 def _check_range(name: str, low: float, high: float) -> None:
-    if not (low < -TOLERANCE or high > 1 + TOLERANCE):  # comparisons with NaN are false
+    if not (low < -TOLERANCE or high > 1 + TOLERANCE):
         return
     if name == "depth":
         guess = "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"

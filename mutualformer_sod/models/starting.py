@@ -14,7 +14,6 @@ from torch import Tensor
 from mutualformer_sod.configs.model import PRESETS, ModelConfig, make_config
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.files import without_wrappers
 from mutualformer_sod.models import weights
 from mutualformer_sod.models.detector import SaliencyDetector
 
@@ -71,7 +70,6 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
         raise InputError(f"{path}: {error}. Fix: copy or download the file again") from error
     if not is_intact:
         raise InputError(weights.DAMAGED.format(path))
-    stored = without_wrappers(stored, path)
     rgb_only = protocol.get("modality") == "rgb"
     state = weights.unique_state(model)
     own = {name: tensor for name, tensor in state.items() if name.startswith("encoder.")}

@@ -68,7 +68,7 @@ def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
         tile_rows = math.ceil(tokens / max(1, math.ceil(tokens / tile_rows)))  # equal tile heights
     tile = max(1, min(tokens, tile_rows))
     pairs = max(workers, SLAB_BYTES[kind] * workers // (tile * row_bytes))
-    return tile, min(matrices, 2 * pairs)
+    return tile, max(1, min(matrices, 2 * pairs))
 
 
 class _RowTiles(torch.autograd.Function):

@@ -165,7 +165,7 @@ def load_weights(
         raise InputError(f"{path}: {error}") from error
     try:
         state, is_intact = read_tensors(path)
-        load_unique_state(model, without_wrappers(state, path))
+        load_unique_state(model, state)
     except (InputError, SafetensorError) as error:
         remedy = "Fix: copy or download the file again, or pass other weights"
         raise InputError(f"{path}: {error}. {remedy}") from error
@@ -204,10 +204,15 @@ def content_sha256(metadata: dict[str, str], state: dict[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """Return the tensors of a file, and whether the file's checksum is correct or absent."""
+    """Return the tensors of a file without wrapper prefixes, and whether they match the checksum.
+
+    Tensors of a file without a checksum count as matching. A checksum may cover the names with or
+    without the prefixes, because a file may have been saved again from a wrapper module.
+    """
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
         # ``safe_open`` is not a mapping and cannot be iterated.
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     want = metadata.get(CONTENT_SHA256)
-    return state, want is None or want == content_sha256(metadata, state)
+    plain = without_wrappers(state, path)
+    return plain, want is None or want in (content_sha256(metadata, s) for s in (plain, state))

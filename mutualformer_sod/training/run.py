@@ -216,12 +216,14 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         InputError: the precision is fp16 on a device other than CUDA, or differs from the precision
             at the start of the run.
     """
+    # Older checkpoints have only the option ``amp``, whose value auto was off on CPUs.
+    amp = asked if state is None else state.get("amp") or state["options"]["train"]["amp"]
+    if amp == "fp16" and device.type != "cuda":
+        raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
     if state is None:
         amps = set(gather(pick_amp(asked, device)))
         amp = amps.pop() if len(amps) == 1 else "off"
     else:
-        # Older checkpoints have only the option ``amp``, whose value auto was off on CPUs.
-        amp = state.get("amp") or state["options"]["train"]["amp"]
         if amp == "auto":
             amp = "off" if device.type == "cpu" else pick_amp(amp, device)
         if asked not in ("auto", amp):
@@ -236,8 +238,6 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
                 *(amp, here),
             )
         pick_amp(amp, device)  # warns if this precision is slow
-    if amp == "fp16" and device.type != "cuda":
-        raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
     return amp
 
 

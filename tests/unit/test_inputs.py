@@ -81,6 +81,16 @@ def test_values_training_or_check_off_pass(model):
         model(RGB, DEPTH * 2)
 
 
+def test_values_outside_range_beside_nan_are_refused(model):
+    depth = torch.cat((NAN[:1], DEPTH[1:] * 3000))
+    with pytest.raises(InputError, match="millimetres"):
+        model(RGB, depth)
+
+
+def test_values_nan_as_missing_depth_passes(model):
+    model(RGB, torch.where(DEPTH < 0.2, torch.nan, DEPTH))
+
+
 def test_values_rounding_beyond_range_pass(model):
     assert model(RGB.clamp(max=1) * (1 + 5e-4), DEPTH - 5e-4).isfinite().all()
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mutualformer_sod.configs.diffusion import Diffusion
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.models import MutualFormerBlock
 from mutualformer_sod.models import affinity as affinity_module
 from mutualformer_sod.models.affinity import (
@@ -241,3 +242,13 @@ def test_attention_with_other_shapes_is_refused():
         attend(inputs)
     with pytest.raises(ValueError, match="attention='sparse'"):
         MutualFormerBlock(16, 2, attention="sparse")
+
+
+def test_tiles_of_an_empty_batch_are_empty():
+    assert [o.shape for o in attend(draw(batch=0), attention="tiled")] == [(0, 3, 21, 5)] * 4
+
+
+@pytest.mark.parametrize("tile_rows", [0, 2.5])
+def test_tile_rows_that_are_no_count_are_refused(tile_rows):
+    with pytest.raises(InputError, match=r"tile_rows.*an integer of 1 or more"):
+        attend(draw(), attention="tiled", tile_rows=tile_rows)

@@ -21,6 +21,7 @@ from mutualformer_sod.models.backbone import read_backbone_weights
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import (
     CONTENT_SHA256,
+    content_sha256,
     load_weights,
     read_metadata,
     save_weights,
@@ -281,6 +282,22 @@ class TestWrapped:
         assert torch.equal(loaded.no_depth, model.no_depth)
         assert name in caplog.text
         assert path.name in caplog.text
+
+    @pytest.mark.parametrize("signed", ["before", "after"])
+    def test_load_weights_wrapped_file_checksum_holds_with_or_without_prefix(
+        self, path, model, prefix, name, signed
+    ):
+        state, metadata = stored(path)
+        wrapped = {prefix + key: value for key, value in state.items()}
+        if signed == "after":
+            del metadata[CONTENT_SHA256]
+            metadata[CONTENT_SHA256] = content_sha256(metadata, wrapped)
+        save_file(wrapped, path, metadata)
+        assert torch.equal(load_weights(path)[0].no_depth, model.no_depth)
+        wrapped[prefix + "no_depth"] = wrapped[prefix + "no_depth"] + 1
+        save_file(wrapped, path, metadata)
+        with pytest.raises(InputError, match="damaged"):
+            load_weights(path)
 
     def test_build_model_wrapped_backbone_warns_once(self, tmp_path, caplog, prefix, name):
         state = timm.create_model("test_vit").state_dict()
