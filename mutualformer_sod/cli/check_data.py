@@ -1,6 +1,7 @@
 """Check the content and depth polarity of data sets, and report problems."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from mutualformer_sod.cli import common as cli
@@ -63,7 +64,7 @@ def main() -> int:
     chosen = given(args, "data", "sets", *near)
     if check.problems and args.output is None:
         suggest("check-data", *chosen, "--output", "outputs/check")
-    else:
+    elif not check.problems:
         # Depth is the only second modality of the released weights.
         other = any(item.modality.name != "depth" for item in check.sets)
         suggest("test", *chosen, *option("--modality", other and "rgb"), "--output", "outputs/maps")
@@ -75,8 +76,12 @@ def draw(sets: list, folder: Path) -> None:
     from mutualformer_sod.data.audit.picture import polarity_picture
     from mutualformer_sod.imaging.io import write_image
 
+    numbers: Counter[str] = Counter()
     for checked in sets:
         if checked.depth is not None and checked.depth.stems and checked.depth.evidence is not None:
-            path = folder / f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}.png"
+            name = f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}"
+            numbers[name] += 1  # several folders may have the same name
+            suffix = f"_{numbers[name]}" if numbers[name] > 1 else ""
+            path = folder / f"{name}{suffix}.png"
             write_image(path, polarity_picture(checked)[..., ::-1])
             print(f"picture: {path}")

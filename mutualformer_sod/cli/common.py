@@ -25,6 +25,10 @@ from mutualformer_sod.errors import (
 from mutualformer_sod.files import check_writable
 from mutualformer_sod.signals import ended_by_sigterm
 
+# Commands report unreadable files in one line, without the messages of OpenCV's decoders. Worker
+# processes inherit this value.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
 MOST_MEGAPIXELS = 128  # limit of an upload; `imaging.photos` accepts and reduces larger pictures

@@ -1,6 +1,7 @@
 """Score saliency maps against ground truths by all common metrics, in one table."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -111,12 +112,12 @@ def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
     return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 
-@cli.kept("scores")
 def main() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
     more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
-    with enabled((*(args.columns or ()), *more)):
+    rows = contextlib.nullcontext() if args.no_cache else cli.kept("scores")
+    with rows, enabled((*(args.columns or ()), *more)):
         return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
 
 
@@ -229,8 +230,8 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
     if results.incomplete and not args.allow_missing:
         missing = name_list(results.incomplete)
         print(
-            f"{cli.program()}: not scored: {missing} (see above). Fix: add the missing maps, or "
-            "pass --allow-missing to score the others.",
+            f"{cli.program()}: not scored: {missing} (see above). Fix: add or replace these maps, "
+            "or pass --allow-missing to score the others.",
             file=sys.stderr,
         )
         return cli.EXIT_INPUT_ERROR

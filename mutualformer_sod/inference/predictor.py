@@ -240,9 +240,11 @@ class Predictor:
         if encoding is None and near is None:
             in_range = (depth >= 0) & (depth <= 1)  # false for NaN
             if depth.dtype.kind != "f" or not in_range.all():
+                low, high = float(depth.min()), float(depth.max())
+                found = f"{depth.dtype} with values from {low:.4g} to {high:.4g}"
                 raise InputError(
-                    f"depth is {depth.dtype}, not float in [0, 1]. Fix: pass float with 1 = near, "
-                    'or raw depth with near="black" (distances), near="white" or encoding=.'
+                    f"depth is {found}, not float in [0, 1]. Fix: pass float with 1 = near, or "
+                    'raw depth with near="black" (distances), near="white" or encoding=.'
                 )
             return np.ascontiguousarray(depth)
         depth = to_stored_type("depth", depth)

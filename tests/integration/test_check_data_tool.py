@@ -1,6 +1,7 @@
 """tools/check_data.py as a user starts it."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -27,6 +28,16 @@ def test_check_data_findings_are_printed_written_and_drawn(scenes, tmp_path):
     assert report == json.loads((tmp_path / "all.json").read_text())
     assert report["problems"] == 1
     assert cv2.imread(str(out / "polarity_SAMPLES.png")).shape[2] == 3
+
+
+def test_sets_of_the_same_name_have_a_picture_each_and_no_next_command(scenes, tmp_path):
+    shutil.copytree(scenes, tmp_path / "again")
+    out = tmp_path / "out"
+    roots = (scenes, tmp_path / "again")
+    done = run_tool("check_data", "--data", *roots, "--output", out, "--workers", 1)
+    assert "2 folders under one name" in done.output
+    assert {path.stem for path in out.glob("*.png")} == {"polarity_SAMPLES", "polarity_SAMPLES_2"}
+    assert "Next:" not in done.output + done.error
 
 
 def test_files_that_are_there_are_kept(scenes, tmp_path):

@@ -187,6 +187,21 @@ def test_evaluate_second_run_computes_only_a_new_method(bench):
     assert found["ours"]["MINI"]["mae"] > 1.0 > found["theirs"]["MINI"]["mae"]
 
 
+def test_evaluate_damaged_map_is_reported_without_messages_of_opencv(bench):
+    path = bench / "maps/ours/MINI/image_0.png"
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    path.unlink()
+    data = bytearray(cv2.imencode(".bmp", grey)[1].tobytes())
+    data[46:50] = b"\xff\xff\xff\x7f"  # number of palette entries
+    path.with_suffix(".bmp").write_bytes(data)
+    flags = ["--data", "data", "--maps", "maps", "--output", "out", "--workers", "1"]
+    command = [sys.executable, str(TOOL), *flags]
+    done = subprocess.run(command, cwd=bench, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "image_0.bmp" in done.stdout + done.stderr
+    assert "ERROR:" not in done.stderr
+
+
 def test_evaluate_interrupted_run_leaves_no_table_and_continues(bench):
     data, maps = bench / "data/MINI/GT", bench / "maps/ours/MINI"
     for i in range(1500):  # long enough to be interrupted on a loaded machine

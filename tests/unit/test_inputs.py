@@ -87,10 +87,6 @@ def test_values_outside_range_beside_nan_are_refused(model):
         model(RGB, depth)
 
 
-def test_values_nan_as_missing_depth_passes(model):
-    model(RGB, torch.where(DEPTH < 0.2, torch.nan, DEPTH))
-
-
 def test_values_rounding_beyond_range_pass(model):
     assert model(RGB.clamp(max=1) * (1 + 5e-4), DEPTH - 5e-4).isfinite().all()
 
