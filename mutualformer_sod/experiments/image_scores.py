@@ -136,6 +136,10 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
     Raises:
         InputError: the file is missing, damaged or incomplete.
     """
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file. Fix: pass the image_scores.csv.gz of a comparison."
+        )
     try:
         head, _, text = gzip.decompress(path.read_bytes()).decode().partition("\n")
         record = json.loads(head.removeprefix("# "))
@@ -144,6 +148,8 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
         images = [(line[0], line[1], line[2]) for line in lines]
         values = np.array([line[3:] for line in lines], np.float64)
         scores = values.reshape(len(images), len(runs), len(METRICS))
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is NaN or infinite")
         numbered = [(name, int(seed)) for name, seed in runs]
         found = ImageScores(numbered, images, scores, record.pop("sources"))
         _check_complete(path, images, record.pop("images", None))  # none in earlier files

@@ -223,9 +223,12 @@ def _hint_of_names(missing: Sequence[str], extra: Sequence[str], affixes: tuple[
                 alike = sum(s.isdecimal() and int(s) in numbers for s in missing)
             else:
                 continue
+            fix = f"name maps like their images: {stem}{Path(name).suffix}"
+            if any(affixes) and around is not None:
+                fix = f"pass the prefix {around[0]!r} and the suffix {around[1]!r}"
             return (
                 f"{name} seems to be the map of {stem} ({max(alike, 1)} of {len(missing)} missing"
-                f" maps likewise). Fix: name maps like their images: {stem}{Path(name).suffix}"
+                f" maps likewise). Fix: {fix}"
             )
     return ""
 

@@ -30,9 +30,10 @@ def create_timm_model(
     if pretrained is False or pretrained is None:
         try:
             return timm.create_model(name, **arguments)
-        except TypeError as error:
+        except (TypeError, AssertionError) as error:
+            reason = str(error).rstrip(".")
             raise InputError(
-                f"backbone {name!r} cannot be used here: {error}. Fix: pass a plain ViT that "
+                f"backbone {name!r} cannot be used here: {reason}. Fix: pass a plain ViT that "
                 "accepts images of any size, or a timm model with features_only"
             ) from error
     if pretrained is True:

@@ -32,7 +32,8 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
         weights.load_unique_state(model, state)
     except InputError as error:
         raise InputError(
-            f"`finetune` {path}: {error}. Fix: {_how_to_fit(source.config, model.config)}"
+            f"`finetune` {path}: {error}. Fix: "
+            f"{_how_to_fit(source.config, model.config, 'encoder', 'fusion', 'decoder')}"
         ) from error
     model.normalise_with(source.config.mean, source.config.std)
     loaded = sum(parameter.numel() for parameter in source.parameters())
@@ -80,7 +81,7 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
             if source is None or source.shape != tensor.shape:
                 raise InputError(
                     f"`init_weights` {path}: its encoder does not fit this model ({name!r}). Fix: "
-                    f"{_how_to_fit(config, model.config)}"
+                    f"{_how_to_fit(config, model.config, 'encoder')}"
                 )
             if not source.isfinite().all():
                 raise InputError(
@@ -101,16 +102,24 @@ def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     )
 
 
-def _how_to_fit(stored: ModelConfig, wanted: ModelConfig) -> str:
-    """Return a remedy with the flags that make a model fit the encoder of a weights file."""
+def _how_to_fit(stored: ModelConfig, wanted: ModelConfig, *parts: str) -> str:
+    """Return a remedy with the flags that make parts of a model fit those of a weights file."""
     flags = [] if stored.preset == wanted.preset else [f"--preset {stored.preset}"]
-    if stored.image_size != wanted.image_size:
-        flags.append(f"--size {stored.image_size}")
-    base = make_config(stored.preset) if flags and stored.preset in PRESETS else wanted
+    fusion = stored.fusion.fusion
+    if "fusion" not in parts:
+        fusion = wanted.fusion.fusion
+        if stored.image_size != wanted.image_size:  # a complete network is resampled
+            flags.append(f"--size {stored.image_size}")
+    elif fusion != wanted.fusion.fusion:
+        flags.append(f"--fusion {fusion}")
+    base = (
+        make_config(stored.preset, fusion=fusion) if flags and stored.preset in PRESETS else wanted
+    )
     fields = [
         f"{item.name}={json.dumps(value)}".replace(" ", "").replace('"', "")
-        for item in dataclasses.fields(stored.encoder)
-        if (value := getattr(stored.encoder, item.name)) != getattr(base.encoder, item.name)
+        for own, other in ((getattr(stored, part), getattr(base, part)) for part in parts)
+        for item in dataclasses.fields(own)
+        if (value := getattr(own, item.name)) != getattr(other, item.name, value)
     ]
     if fields:
         flags += ["--set", *fields]

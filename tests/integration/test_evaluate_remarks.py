@@ -297,6 +297,12 @@ def test_evaluate_suffix_that_no_map_has_is_an_error(bench):
     assert "no map of MINI" in refuse(bench, extra=("--map-suffix", "_none"))
 
 
+def test_evaluate_wrong_suffix_names_the_right_one(bench):
+    rename_maps(bench, "{}_sal.png".format)
+    line = refuse(bench, extra=("--map-suffix", "_sa"))
+    assert "Fix: pass the prefix '' and the suffix '_sal'" in line
+
+
 def test_gallery_maps_that_share_an_affix_are_shown_and_reported(bench):
     rename_maps(bench, "{}_sal.png".format)
     folders = ("--data", bench / "data", "--maps", bench / "maps", "--output", bench / "page")

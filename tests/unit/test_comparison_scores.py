@@ -119,15 +119,29 @@ def test_scores_file_is_the_same_for_the_same_scores(tmp_path):
         gzip.compress(b"no json\nx", mtime=0),
         gzip.compress(b"# [1]\nx,y\n", mtime=0),
         gzip.compress(bytes(range(256)) * 9, mtime=0)[:20] + bytes(40),
-        None,
     ],
-    ids=["empty", "text", "no record", "list", "damaged", "missing"],
+    ids=["empty", "text", "no record", "list", "damaged"],
 )
 def test_read_scores_of_another_file_raises_one_line(tmp_path, content):
     path = tmp_path / "x.csv.gz"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"x\.csv\.gz: not the image scores"):
+        read_scores(path)
+
+
+def test_read_scores_of_a_missing_file_raises_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"x\.csv\.gz: no such file"):
+        read_scores(tmp_path / "x.csv.gz")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_read_scores_with_a_score_that_is_no_number_raises_one_line(tmp_path, value):
+    path = tmp_path / "x.csv.gz"
+    write_scores(path, scores_of(np.full((4, 1), 0.5)), {})
+    text = gzip.decompress(path.read_bytes()).decode()
+    head, _, last = text.rpartition("0.50000")
+    path.write_bytes(gzip.compress(f"{head}{value}{last}".encode()))
+    with pytest.raises(InputError, match="NaN or infinite"):
         read_scores(path)
 
 

@@ -13,7 +13,7 @@ from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.losses import detector_losses
-from mutualformer_sod.models.starting import load_encoder
+from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import load_weights, save_weights
 from mutualformer_sod.training.optimiser import make_optimizer
 
@@ -349,6 +349,18 @@ class TestInitWeights:
     def test_weights_of_another_preset_suggest_that_preset(self):
         with pytest.raises(InputError, match="Fix: pass --preset tiny --size 192, as in the file"):
             load_encoder(build_model("small", image_size=64), SHIPPED)
+
+    @pytest.mark.parametrize(
+        ("options", "fix"),
+        [
+            ({"fusion": "sum", "image_size": 96}, "--fusion mutualformer, as in the file"),
+            ({"decoder_width": 32, "image_size": 160}, "--set decoder_width=64, as in the file"),
+            ({"preset": "tiny-scratch"}, "--preset tiny, as in the file"),
+        ],
+    )
+    def test_load_network_of_other_parts_names_the_fitting_flags(self, options, fix):
+        with pytest.raises(InputError, match=rf"`finetune` .*Fix: pass {fix}"):
+            load_network(build_model(**{"preset": "tiny", **options}), SHIPPED)
 
     def test_load_encoder_reports_loaded_and_new_parts(self, path):
         save_weights(make_model("mutualformer"), path, {"modality": "rgb"})

@@ -254,6 +254,10 @@ def test_configuration_is_the_same_after_a_round_trip():
         ({"blocks_per_level": 1.5}, "blocks_per_level"),
         ({"backbone": 5}, "backbone"),
         ({"backbone": "mixer_s16_224"}, "cannot be used here"),
+        (
+            {"backbone": "deit_tiny_distilled_patch16_224"},
+            r"distillation tokens\. Fix: pass a plain",
+        ),
         ({"decoder_width": 24}, "multiple of 16"),
         ({"mean": 0.5, "std": [0.2] * 3}, "mean.*three numbers"),
         ({"mean": ["a", 1, 2], "std": [0.2] * 3}, "mean.*three numbers"),
