@@ -4,9 +4,15 @@ The paper diffuses a cross-modal affinity S through the two self-affinities,
 
     S(t+1) = eps * L S(t) R + (1 - eps) * A,        S(0) = I,
 
-and applies the result to the values of the other modality. L and R differ between the paper and the
-released code (``Diffusion.form``); A is built from the two self-affinities. The paper first divides
-the affinities by their row sums. The rows of a softmax sum to 1, so the division is omitted.
+and applies the result to the values of the other modality, with A = W_r + W_d. ``Diffusion``
+selects L, R and A. For the rgb side, the released code has L = W_r^T and R = W_d, and computes one
+step:
+
+    S_rd = 0.6 W_r^T W_d + 0.4 (W_r + W_d),        O_rd = S_rd V_d.
+
+The paper has L = W_r and R = W_d^T. For the depth side, r and d are exchanged. The paper first
+divides the affinities by their row sums. The rows of a softmax sum to 1, so the division is
+omitted.
 
 The products are computed from right to left, beginning at the values. Every product is then (N x N)
 by (N x d), and neither L S nor S R is formed:
