@@ -46,7 +46,7 @@ def one_line(text: object) -> str:
 
 
 def name_list(names: Iterable[object], none: str = "nothing") -> str:
-    """Join the first ten names for a message, and count more names; return `none` for no names."""
+    """Join the first ten names for a message, and count the others; return `none` for no names."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
     return (", ".join(texts[:_LISTED]) or none) + more

@@ -88,7 +88,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def load_torch_file(path: Path | str) -> Any:
     """Read a file of ``torch.save`` on the CPU; return None for other files and pickled code."""
-    import torch  # here, because the other functions need no torch
+    import torch  # imported here, because the other functions need no torch
 
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

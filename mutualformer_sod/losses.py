@@ -117,10 +117,11 @@ def detector_losses(
 ) -> dict[str, Tensor]:
     """Compute the named losses of one training step, and their weighted sum ``total``.
 
-    Deep supervision weights ``logits`` by 1 and ``side_logits``, from fine to coarse, by 1/2, 1/4,
-    1/8 and so on. Coarse logits are upsampled to the size of ``gt``. The SSIM and boundary terms
-    apply to ``logits`` alone. Every stream of an ensemble adds the losses of its own outputs,
-    weighted like those of ``logits`` and ``side_logits``.
+    For deep supervision, the loss of ``logits`` has weight 1, and the losses of ``side_logits``,
+    from fine to coarse, have weights 1/2, 1/4, 1/8 and so on. Coarse logits are upsampled to the
+    size of ``gt``. The SSIM and boundary terms apply to ``logits`` alone. Every stream of an
+    ensemble adds the losses of its own outputs, weighted like those of ``logits`` and
+    ``side_logits``.
 
     Args:
         logits: (B, 1, H, W) float.

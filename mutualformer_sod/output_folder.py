@@ -77,7 +77,7 @@ class OutputFolder:
         Raises:
             InputError: another process has the lock.
         """
-        from filelock import FileLock, Timeout  # here: few commands lock a folder
+        from filelock import FileLock, Timeout  # imported here, because few commands lock a folder
 
         self.path.mkdir(parents=True, exist_ok=True)
         try:

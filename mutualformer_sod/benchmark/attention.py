@@ -26,7 +26,7 @@ EPSILON = 0.6  # epsilon of the released code
 
 @dataclass(frozen=True)
 class Case:
-    """One workload, which every contestant runs."""
+    """One workload, which every implementation runs."""
 
     part: str  # one of PARTS: the four attention outputs, or a complete block
     mode: str  # one of MODES
@@ -71,14 +71,14 @@ class ReleasedBlock(MutualFormerBlock):
 
 
 def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[str, Any]]:
-    """Return best and median seconds, number of runs and peak bytes of each contestant.
+    """Return best and median seconds, number of runs and peak bytes of each implementation.
 
     Args:
-        rounds: number of timed runs of each contestant.
+        rounds: number of timed runs of each implementation.
         clock: one of `timing.CLOCKS`.
-        seconds: limit in seconds, after which a contestant is not run again.
+        seconds: limit in seconds, after which an implementation is not run again.
     """
-    # Time is measured before memory: otherwise page faults slow only the first contestant.
+    # Time is measured before memory: otherwise page faults slow only the first implementation.
     times = in_child(time_contestants, case, rounds, clock, seconds) or {}
     cells = []
     for name in CONTESTANTS:
@@ -120,7 +120,7 @@ def send_result(sender: Any, function: Callable[..., Any], *arguments: Any) -> N
 
 
 def time_contestants(case: Case, rounds: int, clock: str, seconds: float) -> dict[str, list[float]]:
-    """Time the contestants in turn, and return the seconds of each run by contestant."""
+    """Time the implementations in turn, and return the seconds of each run, by name."""
     calls = {name: make_call(case, name) for name in CONTESTANTS}
     label = f"N = {case.tokens}"
     runs = in_turn(calls.values(), rounds, clock=CLOCKS[clock], enough=seconds, label=label)
@@ -137,7 +137,7 @@ def peak_memory(case: Case, name: str) -> int:
 
 
 def make_call(case: Case, name: str) -> Callable[[], None]:
-    """Return the function to time, with the same random inputs for every contestant."""
+    """Return the function to time, with the same random inputs for every implementation."""
     torch.set_num_threads(1)  # --clock cpu would add up the seconds of several threads
     torch.manual_seed(0)
     shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)

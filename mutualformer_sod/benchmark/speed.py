@@ -174,13 +174,13 @@ def _baddbmm_flops(sums: Any, left: Any, right: Any, **_: Any) -> int:
 
 
 def time_in_turn(contestants: list[Contestant], rounds: int) -> list[list[float]]:
-    """Return the seconds of each batch of each contestant, timed in turn."""
+    """Return the seconds of each batch of each network, timed in turn."""
     calls = [contestant.run for contestant in contestants]
     return in_turn(calls, rounds, warm_up=2, clock=contestants[0].now)
 
 
 def measure(contestants: list[Contestant], rounds: int) -> list[dict[str, Any]]:
-    """Time contestants in turn, so that a busy machine slows all of them equally.
+    """Time networks in turn, so that a busy machine slows all of them equally.
 
     Returns:
         One dictionary per network, in order: ``name``, ``parameters``, ``macs`` and ``flops`` (of

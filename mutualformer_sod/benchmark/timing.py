@@ -24,10 +24,10 @@ def in_turn(
 
     Args:
         rounds: number of timed runs of each function.
-        warm_up: number of earlier runs of each function, whose seconds are not returned.
+        warm_up: number of runs of each function before the timed runs; not returned.
         clock: function that returns seconds, for example a value of ``CLOCKS``.
-        enough: seconds, with the warm-up, after which a function is not run again. The seconds of
-            the warm-up are returned for a function without a timed run.
+        enough: total seconds of a function, including the warm-up, after which the function is not
+            run again. If a function has no timed run, the seconds of its warm-up are returned.
         label: text of the progress bar.
     """
     seconds: list[list[float]] = [[] for _ in calls]

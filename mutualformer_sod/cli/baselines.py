@@ -1,4 +1,4 @@
-"""Write saliency maps of two baselines without learning, a centre prior and a depth threshold."""
+"""Write maps of two baselines that need no training: a centre prior and a depth threshold."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def main() -> None:
     cli.add_flags(parser, "--data", "--sets", "--near", "--limit", "--overwrite")
     cli.add_flags(parser, "--output", metavar="MAPS", help="folder for maps")
     parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=METHODS, help="default: both"
+        "--methods", nargs="+", choices=METHODS, default=METHODS, help="baselines (default: both)"
     )
     args = parser.parse_args()
     wants_depth = "depth_otsu" in args.methods
@@ -49,8 +49,9 @@ def main() -> None:
         folder.begin()
         for sod_set in limited(sets, args.limit):
             if method == "depth_otsu" and sod_set.modality != DEPTH:
-                reason = f"{sod_set.modality.maps}, no depth" if sod_set.has_depth else "no depth"
-                print(f"{method}: {sod_set.name}: skipped, it has {reason}")
+                maps = sod_set.modality.maps
+                reason = f"{maps} instead of depth" if sod_set.has_depth else "no depth"
+                print(f"{method}: {sod_set.name}: skipped, because it has {reason}")
                 continue
             made = map_set(method, sod_set, folder)
             existed = len(sod_set.samples) - made

@@ -15,8 +15,8 @@ EPILOG = """\
 "released" is the published formula written out: explicit D^-1/2 and identity matrices, four
 N x N x N products per direction and head. "dense" and "tiled" are the two implementations of this
 package; "auto" chooses between them. "cda" computes the four attention outputs from q, k, v of both
-modalities; "block" is one MutualFormer block. The contestants are timed in turn; the best run
-counts. Peak memory is the increase of resident memory during one call in a new process. All
+modalities; "block" is one MutualFormer block. The implementations are timed in turn; the best
+run counts. Peak memory is the increase of resident memory during one call in a new process. All
 runs use one CPU thread and 8 heads.
 """
 HEADS = 8
@@ -29,14 +29,14 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--rounds", "--clock", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the files of --json and --plot")
     cli.add_flags(parser, "--batch-size", default=1)
-    add("--dim", type=cli.COUNT, default=384, metavar="C", help="default: 384")
-    add("--tokens", nargs="+", **cli.COUNT_FLAG, default=TOKENS)
+    add("--dim", type=cli.COUNT, default=384, metavar="C", help="token width (default: 384)")
+    add("--tokens", nargs="+", **cli.COUNT_FLAG, default=TOKENS, help="tokens per modality")
     add(
         "--seconds",
         type=float,
         default=6.0,
         metavar="S",
-        help="seconds after which a contestant is not run again at one size (default: 6)",
+        help="seconds after which an implementation is not run again at one size (default: 6)",
     )
     add("--plot", type=Path, metavar="FILE", help="draw time and memory over N (matplotlib)")
     args = parser.parse_args()

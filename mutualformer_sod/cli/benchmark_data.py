@@ -44,12 +44,17 @@ def parse_arguments() -> argparse.Namespace:
         choices=CACHES,
         default=["off", "ram"],
         metavar="MODE",
-        help="off, ram, disk; several are compared (default: off ram)",
+        help="caches to compare: off, ram, disk (default: off ram)",
     )
-    add("--cache-side", type=int, metavar="S", help="default: 1.25 x the size")
-    add("--cache-dir", metavar="DIR", help="for --cache disk")
-    add("--batches", **cli.COUNT_FLAG, default=20, help="default: 20")
-    add("--windows", **cli.COUNT_FLAG, default=5, help="default: 5")
+    add(
+        "--cache-side",
+        type=int,
+        metavar="S",
+        help="maximum side of cached images (default: 1.25 x the size)",
+    )
+    add("--cache-dir", metavar="DIR", help="folder of --cache disk")
+    add("--batches", **cli.COUNT_FLAG, default=20, help="batches per window (default: 20)")
+    add("--windows", **cli.COUNT_FLAG, default=5, help="timed windows (default: 5)")
     args = parser.parse_args()
     cli.check_result_files(args, "json")
     if "disk" not in args.cache:

@@ -41,10 +41,10 @@ REFERENCE_CLASSES = ("MAE", "Smeasure", "Fmeasure", "Emeasure", "WeightedFmeasur
 def main() -> None:
     parser = cli.Parser(__doc__)
     add = parser.add_argument
-    add("--size", default="640x480", metavar="WxH", help="default: 640x480")
-    add("--pairs", type=int, default=30, metavar="N", help="images (default: 30)")
-    add("--rounds", type=int, default=5, metavar="N", help="rounds; the fastest counts")
-    add("--workers", type=int, nargs="*", default=[2], metavar="N")
+    add("--size", default="640x480", metavar="WxH", help="size of the maps (default: 640x480)")
+    add("--pairs", type=int, default=30, metavar="N", help="number of images (default: 30)")
+    add("--rounds", type=int, default=5, metavar="N", help="timed rounds; the fastest counts")
+    add("--workers", type=int, nargs="*", default=[2], metavar="N", help="processes (default: 2)")
     add("--metrics", choices=("table", "all"), default="table", help="all: with the slow metrics")
     args = parser.parse_args()
     if args.metrics == "all":
@@ -95,9 +95,10 @@ def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
 def time_images(
     rounds: int, runs: dict[str, Callable], inputs: Sequence[tuple] = ((),), images: int = 1
 ) -> dict[str, float]:
-    """Print and return the milliseconds per image of each run, averaged over the inputs.
+    """Print and return the milliseconds per image of each function in ``runs``.
 
-    The fastest round of each input counts. The runs alternate on every input of ``images`` images.
+    The value is the mean over ``inputs`` of the fastest round of each input. The functions
+    alternate on every input, which has ``images`` images.
     """
     calls = [partial(run, *items) for items in inputs for run in runs.values()]
     fastest = [1e3 * min(seconds) / images for seconds in in_turn(calls, rounds, warm_up=0)]

@@ -86,7 +86,7 @@ COUNT_FLAG = {"type": COUNT, "metavar": "N"}  # type and metavar of flags with a
 INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
-    "--batch-size": {**COUNT_FLAG, "default": 8, "help": "default: %(default)s"},
+    "--batch-size": {**COUNT_FLAG, "default": 8, "help": "images per batch (default: %(default)s)"},
     "--clock": {
         "choices": ("wall", "cpu"),
         "default": "wall",
@@ -168,7 +168,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         metavar="N",
         help=f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
     )
-    add("--max-upload", type=float, default=64, metavar="MB", help="largest file (default 64)")
+    add("--max-upload", type=float, default=64, metavar="MB", help="maximum upload (default 64)")
     add("--queue", **COUNT_FLAG, default=32, help="requests that may wait (default 32)")
 
 

@@ -92,8 +92,9 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         "--holdout",
         type=float,
         metavar="RATIO",
-        help="ratio of each set to test on (default: 0.2 without --test-data, else 0); with "
-        "--test-data, only sets with depth are split; their test parts are one more test set",
+        help="ratio of the images of each set to test on (default: 0.2 without --test-data, else "
+        "0); with --test-data, only sets with depth are split; their test parts are one more test "
+        "set",
     )
     add(
         "--holdout-sets",

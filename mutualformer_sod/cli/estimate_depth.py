@@ -62,7 +62,7 @@ def main() -> None:
         score = train_estimator(model, sets, epochs=args.epochs, near=args.near, amp=amp)
         depth_estimator.save_estimator(model, args.output)
         result = "no image was held out" if score is None else f"{score:.3f} on held-out images"
-        print(f"correlation with measured depth: {result}: {args.output}")
+        print(f"estimator: {args.output}; correlation with measured depth: {result}")
         chosen = ["--data", *args.data, "--sets", *args.sets, "--weights", args.output]
         suggest("estimate-depth", "maps", *chosen, "--output", "outputs/estimated")
         return

@@ -67,7 +67,7 @@ def main() -> None:
         raise InputError(f"--format {args.format!r} is unknown. Fix: pass one of {known}")
     suffix = SUFFIXES[args.format]
     if args.output.suffix != suffix:
-        raise InputError(f"--output {args.output}: wrong suffix. Fix: end the name in {suffix}")
+        raise InputError(f"--output {args.output}: wrong suffix. Fix: pass a {suffix} file")
     if args.opset is not None and args.format != "onnx":
         raise InputError("--opset has no effect without --format onnx. Fix: omit it")
     cli.check_result_files(args, "output")

@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--stems", nargs="+", metavar="STEM", help="only these images")
     args = parser.parse_args()
     if args.output.suffix.lower() != ".png":
-        raise InputError(f"--output {args.output}: not a .png file. Fix: end the name in .png.")
+        raise InputError(f"--output {args.output}: not a .png file. Fix: pass a .png file.")
     cli.check_result_files(args, "output")
     methods = list_methods(args.maps, args.methods)
     sets = with_encodings(discover_sets(args.data, args.sets, need_rgb=True), args.near)
@@ -76,7 +76,7 @@ def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dic
 
 
 def read_map_picture(path: Path | None) -> np.ndarray | None:
-    """Read a map as an 8-bit colour picture, or else as saliency; return None for path None."""
+    """Read a map as an 8-bit colour picture if possible, otherwise as saliency; None for None."""
     if path is None:
         return None
     if path.suffix.lower() not in (".npy", ".tif", ".tiff"):

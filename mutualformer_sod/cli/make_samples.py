@@ -12,7 +12,7 @@ def main() -> None:
     cli.add_flags(parser, "--overwrite", help="replace the scenes of another seed, count or size")
     add = parser.add_argument
     add("--count", type=int, default=30, help="number of scenes (default 30)")
-    add("--seed", type=int, default=0, help="seed of the series (default 0)")
+    add("--seed", type=int, default=0, help="seed of the scenes (default 0)")
     add(
         "--size",
         type=int,

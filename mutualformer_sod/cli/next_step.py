@@ -31,11 +31,13 @@ def is_first_process() -> bool:
 
 def option(name: str, values: object) -> list[object]:
     """Return a flag with its values, the flag alone for True, or [] without a value."""
-    if values in (None, False, [], ()):
+    if values is None or values is False:
         return []
     if values is True:
         return [name]
-    return [name, *values] if isinstance(values, list | tuple) else [name, values]
+    if isinstance(values, list | tuple):
+        return [name, *values] if values else []
+    return [name, values]
 
 
 def given(args: argparse.Namespace, *names: str) -> list[object]:

@@ -34,7 +34,13 @@ def main() -> None:
     add = parser.add_argument
     add("--side", type=int, metavar="S", help="longer side in pixels; no image is enlarged")
     add("--quality", type=int, default=85, metavar="Q", help="JPEG quality, 1 to 100 (default: 85)")
-    add("--share", type=float, default=1.0, metavar="X", help="ratio of each set (default: 1)")
+    add(
+        "--share",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="ratio of the images of each set to pack (default: 1)",
+    )
     add("--seed", type=int, default=0, metavar="N", help="seed of the first image with --share")
     add("--shard-mb", type=float, default=15, metavar="M", help="size limit in MiB (default: 15)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")

@@ -1,4 +1,4 @@
-"""Options of the command predict, and the folder of its outputs without ``--output``."""
+"""Options of the command predict, and the default folder of its outputs."""
 
 import argparse
 import itertools
@@ -51,9 +51,9 @@ def make_parser(description: str) -> cli.Parser:
     add(
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
-        help="orientation of the depth map of a picture with an orientation tag: as the picture is "
-        "stored in its file, or as it is shown; auto: stored, unless the sides of the map match "
-        "only the shown picture (default)",
+        help="orientation of the depth map of a picture with an orientation tag; stored: that of "
+        "the picture in its file; shown: that of the picture as shown; auto: stored, unless the "
+        "sides of the map match only the shown picture (default)",
     )
     cli.add_flags(parser, "--estimate-depth")
     add(
@@ -135,7 +135,7 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
     if args.rgb is None and args.video is None:
         taken = args.estimate_depth not in (None, ESTIMATOR)
         parser.error(
-            "no picture given. Fix: pass pictures, folders or a video, also with --rgb or --video"
+            "no picture given. Fix: pass pictures, folders or a video, with or without a flag"
             + (", before --estimate-depth, which uses the next argument as FILE" if taken else "")
         )
 

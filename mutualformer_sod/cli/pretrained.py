@@ -15,7 +15,7 @@ auto finds it. An existing file is not replaced. docs/pretrained.md lists origin
 def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "fetch"))
-    parser.add_argument("names", nargs="*", metavar="NAME", help="timm's names, for fetch")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="fetch: timm's backbone names")
     cli.add_flags(parser, "--overwrite", help="download again and replace the file")
     args = parser.parse_args()
     if args.action == "fetch" and not args.names:

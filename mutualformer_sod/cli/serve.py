@@ -21,7 +21,7 @@ the exit status is 0.
 
   curl -f -F rgb=@photo.jpg http://127.0.0.1:8000/map -o map.png
 
-The page /docs has all addresses and form fields. See docs/service.md.
+The page /docs lists all endpoints and form fields. See docs/service.md.
 """
 PACKAGES = ("fastapi", "fastapi_offline", "uvicorn", "python_multipart")
 
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         default=60,
         metavar="SECONDS",
-        help="limit for the upload, and for the answer (default: 60)",
+        help="maximum time of the upload, and of the answer (default: 60)",
     )
     args = parser.parse_args()
     cli.check_server_flags(parser, args, timeout=3600)

@@ -12,10 +12,10 @@ from mutualformer_sod.errors import InputError, name_list, with_flags
 from mutualformer_sod.files import check_writable
 
 EPILOG = """\
-Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth or, without ground
-truth, of the colour image. OUTPUT/METHOD/run.json has the settings. A second run continues an
-interrupted run. Under torchrun (tools/launch.py) the processes share the images. The line "speed"
-shows images/s and the ratio of the network's time to the total time.
+Maps are OUTPUT/METHOD/SET/STEM.png, 8-bit, at the size of the ground truth, or of the colour image
+if there is no ground truth. OUTPUT/METHOD/run.json has the settings. A second run continues an
+interrupted run. Under torchrun (tools/launch.py) each process writes a part of the maps. The line
+"speed" shows images/s and the ratio of the network's time to the total time.
 """
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="N",
         help="threads that write maps (default: 2)",
     )
-    add("--preset", help="refuse weights of any other preset")
+    add("--preset", help="accept only weights of this preset")
     add("--method", help="name of the maps' folder (default: FUSION_PRESET)")
     cli.add_flags(
         parser,
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def make_maps(args: argparse.Namespace) -> None:
-    """Load weights and sets, and write maps; under torchrun, all processes share the images."""
+    """Load weights and sets, and write maps; under torchrun, each process writes a part of them."""
     from mutualformer_sod.distributed import is_main, start_processes
     from mutualformer_sod.inference.benchmark_maps import map_sets, method_name, provenance_of
     from mutualformer_sod.inference.predictor import Predictor

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def read_records() -> dict[str, dict]:
-    """Return licence, scores and SHA-256 of the released weights by name."""
+    """Return name -> licence, scores and SHA-256 of the released weights."""
     if not RECORD.exists():
         return {}
     try:

@@ -1,7 +1,7 @@
 """Configuration of the network: one frozen dataclass for each part, and the named presets.
 
 Option names are unique across parts, so that a flat override (``epsilon=0.5``) reaches any part.
-A configuration is plain data; every checkpoint and weights file contains it as JSON.
+A configuration is plain data; every weights file contains it as JSON.
 """
 
 import dataclasses
@@ -41,8 +41,9 @@ class EncoderConfig(Switches):
         feature_blocks: ViT blocks whose features are used, counted from 1; unused in other models.
         share: use one set of weights for both streams, except for the normalisation layers.
         stem: embedding of the patches of a ViT. "patch" is the ViT's own projection. "hybrid"
-            uses residual convolutions; their finer maps are also features. The name of a timm model
-            selects this pretrained network; its maps at strides 4 and 8 are also features.
+            uses residual convolutions; their maps at strides of 4 or more are also features. The
+            name of a timm model selects this pretrained network; its maps at strides 4 and 8 are
+            also features.
         encoder_drop_path: stochastic depth rate.
         stem_width: width of the hybrid stem at stride 4; half at stride 2. GroupNorm has 8 groups.
         stem_blocks: number of residual blocks of the hybrid stem for each stride from 4 on.

@@ -33,7 +33,7 @@ WEIGHTS_HELP = "a weights.safetensors, or the name of released weights (small-di
 
 
 def released_weights() -> dict[str, Path]:
-    """Return the files ``weights/mutualformer_NAME.safetensors`` by name."""
+    """Return name -> file ``weights/mutualformer_NAME.safetensors``."""
     files = sorted(FOLDER.glob("mutualformer_*.safetensors"))
     return {file.stem.removeprefix("mutualformer_").replace("_", "-"): file for file in files}
 
@@ -45,7 +45,7 @@ def find_weights(given: str | os.PathLike[str]) -> Path:
     been written by ``save_pretrained``.
 
     Raises:
-        InputError: no weights have the path, folder or name ``given``.
+        InputError: ``given`` is no weights file, folder with weights, or name of released weights.
     """
     path = Path(given)
     for file in (path, path / HUB_FILE):

@@ -104,7 +104,12 @@ class TrainConfig:
         (), Value("POLARITY"), "which depth values are near, as in test.py", _DEPTH, Unset("auto")
     )
     limit: int | None = _data(None, _COUNT, "use only the first N images of each set, for a trial")
-    cache: str = _data("off", words("WHERE", *CACHES), "decode every image once", _SAME_IMAGES)
+    cache: str = _data(
+        "off",
+        words("WHERE", *CACHES),
+        "where to store decoded images; off: decode every image in every epoch",
+        _SAME_IMAGES,
+    )
     cache_dir: str | None = _data(
         None, _DIR, "folder of --cache disk", _DISK, _ANY, Unset("cache beside OUTPUT")
     )

@@ -17,7 +17,7 @@ from mutualformer_sod.data.depth.evidence import weigh
 from mutualformer_sod.data.depth.kind import DepthSample, decide_units
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.demo.scratch import Scratch
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_depth, to_levels
 from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
@@ -187,7 +187,8 @@ def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
     """Raise InputError if the number, types or ranges of decoded JSON inputs are illegal."""
     if len(inputs) != len(INPUTS):
         raise InputError(
-            f"{len(inputs)} inputs were sent. Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
+            f"received {counted(len(inputs), 'input')}. "
+            f"Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
         )
     picture, depth, name, threshold, invert = inputs
     is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)

@@ -52,5 +52,5 @@ def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str])
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise InputError(
             f"{output}: was started with other code: {different[0]}{more}. Fix: continue with the "
-            "version of the start, or pass another `output`."
+            "version that started the comparison, or pass another `output`."
         )

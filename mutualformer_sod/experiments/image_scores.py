@@ -63,7 +63,7 @@ def read_runs(runs: Sequence[Run], kinds: Sequence[str], sources: dict[str, Any]
                 values.append([float(line[name]) for name in METRICS])
         if columns and own != images:
             raise InputError(
-                f"{run.folder}: its scores are of other images than the scores of other runs. "
+                f"{run.folder}: its scored images differ from those of the other runs. "
                 "Fix: remove the folder, and repeat the run."
             )
         images = own

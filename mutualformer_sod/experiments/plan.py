@@ -19,7 +19,7 @@ from mutualformer_sod.output_folder import OutputFolder, changed
 
 PLAN_FILE, DATA_FILE = "comparison.json", "data.json"
 SCORES_FILE = "scores/scores.json"
-# Training options of all runs that differ from the defaults of a training.
+# Training options that are the same for all runs and differ from the training defaults.
 _RECIPE: dict[str, Any] = {
     "holdout": 0.0,  # no validation images: the last epoch is scored
     "multi_scale": False,
@@ -214,13 +214,13 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
         )
     for path in changed(before.get("inputs", {}), now["inputs"]):
         raise InputError(
-            f"{path}: its content changed since {output} was started. Fix: restore the content, "
-            "or pass another `output`."
+            f"{path}: its content has changed since the comparison {output} was started. "
+            "Fix: restore the content, or pass another `output`."
         )
 
 
 def read_plan(output: Path) -> dict[str, Any]:
-    """Read the options and the number of seeds of each variant of the comparison in a folder.
+    """Read the options of the comparison in a folder, and the number of seeds of each variant.
 
     Raises:
         InputError: the folder has no comparison, or the file of the comparison is damaged.

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 def resolve_amp(output: Path, options: Options, device: str) -> Options:
     """Replace the precision "auto" by the precision of all runs of the comparison.
 
-    A started comparison has the precision of its start on every device.
+    A started comparison keeps its precision on every device.
 
     Raises:
         InputError: the device does not exist, or the plan in the folder is damaged.
@@ -48,7 +48,7 @@ def resolve_amp(output: Path, options: Options, device: str) -> Options:
     amp = plan.read_plan(output)["options"]["amp"] if (output / plan.PLAN_FILE).exists() else here
     if amp not in ("auto", here):
         _log.warning(
-            "the comparison continues with the amp of its start, %s; on this device, auto is %s",
+            "the comparison continues with amp %s, as at the start; on this device, auto is %s",
             *(amp, here),
         )
     return dataclasses.replace(options, amp=amp)

@@ -126,7 +126,7 @@ def do_runs(
         while todo or running:
             for run in [run for run in todo if _source(run) in failed]:
                 todo.remove(run)
-                fail(run, f"waits for {_source(run)}, which failed")
+                fail(run, f"needs {_source(run)}, which failed")
             while len(running) < at_once and (run := _next(todo, running)):
                 process = start(run)
                 running[process.sentinel] = _Working(run, process, time.monotonic())

@@ -185,7 +185,10 @@ class _Scorer:
     shown: list[np.ndarray] = field(default_factory=list)  # (H, W) float32 in [0, 1], equal sizes
 
     def card(self, method: str, content: bytes, levels: np.ndarray) -> MapCard:
-        """Score one map from the bytes of the file and the levels of the map, (H, W) uint8."""
+        """Return the card of one map, with scores if the image has a ground truth.
+
+        ``content`` is the content of the file, and ``levels`` is the map, (H, W) uint8.
+        """
         card = MapCard(self.pictures.keep(levels, b"map", content))
         like = self.gt or (self.shown or [levels])[0]
         saliency = map_as_scored(levels, like.shape, self.normalize)

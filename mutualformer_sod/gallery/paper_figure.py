@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import replacing
 from mutualformer_sod.gallery.pictures import to_rgb
 from mutualformer_sod.report.curves import check_matplotlib, without_mathematics
@@ -42,7 +42,8 @@ def save_paper_figure(
     total = _TITLE_HEIGHT + sum(heights) + _GAP * (len(rows) - 1)
     if total > _MOST_HEIGHT:
         raise InputError(
-            f"a figure of {len(rows)} rows is too high for a page. Fix: choose fewer images."
+            f"the figure has {counted(len(rows), 'row')} and is too high for a page. "
+            "Fix: choose fewer images."
         )
     figure = Figure(figsize=(_WIDTH, total))
     top = total - _TITLE_HEIGHT

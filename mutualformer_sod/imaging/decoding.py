@@ -82,7 +82,7 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
     return _stderr.listen(lambda: cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
-@functools.lru_cache(4096)  # once per file; limited, for servers
+@functools.lru_cache(4096)  # warn once per file; the cache is limited, because servers run long
 def _warn_of_damage(path: str, damage: str) -> None:
     _log.warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: inspect the image, and"
@@ -175,12 +175,12 @@ class _Stderr:
             result = function()
             if self._printed() == before:
                 return result, ""
-        with self._changed:  # again, alone: another thread may have printed
+        with self._changed:  # run again alone: the text may be from another thread
             self._changed.wait_for(lambda: not self._running)
             with self._captured():
                 before = self._printed()
                 result = function()
-                printed = self._printed() - before  # may move the text
+                printed = self._printed() - before  # flushing may move the text in memory
                 text = ctypes.string_at(self._text.value + before, printed)
         return result, text.decode("utf-8", "replace").strip()
 

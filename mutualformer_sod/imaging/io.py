@@ -108,7 +108,7 @@ def read_gt(path: Path | str) -> np.ndarray:
 def check_size(
     gt: Path | str, gt_size: tuple[int, int], rgb: Path | str, rgb_size: tuple[int, int]
 ) -> None:
-    """Raise InputError for a ground truth of another size (H, W) than its image.
+    """Raise InputError if the sizes (H, W) of a ground truth and its image differ.
 
     If the ground truth were resized, scores would depend on the method of resizing.
     """

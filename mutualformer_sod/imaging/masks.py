@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.decoding import decode, one_channel, read_bytes, varying_alpha
 
 # 8-bit values from _DARK to below _BRIGHT are middle values, neither background nor foreground. The
@@ -72,8 +72,8 @@ def _of_colours(path: Path | str, image: np.ndarray) -> Mask:
     colours = np.unique(image[..., :3][foreground], axis=0)
     if len(colours) != 1 or foreground.all():
         raise InputError(
-            f"{path}: a mask of {len(colours) + (not foreground.all())} colours does not separate"
-            f" foreground from background. {_REMEDY}"
+            f"{path}: a mask of {counted(len(colours) + (not foreground.all()), 'colour')} does not"
+            f" separate foreground from background. {_REMEDY}"
         )
     return Mask(foreground, "one colour on black, foreground = colour")
 

@@ -1,8 +1,9 @@
 """Read users' pictures as a viewer shows them, in the formats of cameras and the web.
 
 Unlike benchmark images (`io`), users' pictures are rotated by their orientation tag, blended with
-white if transparent, and reduced if huge. Pictures for which this module and `io.read_rgb` return
-the same colours are read by `io.read_rgb`, so that a map does not depend on the tool.
+white if transparent, and reduced if huge. Opaque 8-bit RGB and grey pictures of the types JPEG, PNG
+and BMP are decoded by `io.read_rgb`, as in the tools for benchmarks, so that all tools decode
+them equally.
 """
 
 import contextlib

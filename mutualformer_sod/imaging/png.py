@@ -38,7 +38,7 @@ def write_png(
         note: JSON data for `read_note`.
 
     Raises:
-        ValueError: the strips have another number of rows than ``size``.
+        ValueError: the number of rows of the strips differs from that of ``size``.
         OSError: the file cannot be written.
     """
     packer = zlib.compressobj(_LEVEL)

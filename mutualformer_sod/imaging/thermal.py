@@ -52,7 +52,7 @@ def _luminance(path: Path | str, image: np.ndarray) -> np.ndarray:
     """Return the luminance (H, W) of a thermal image in the colours of a palette."""
     if image.dtype not in (np.uint8, np.uint16):
         raise InputError(
-            f"{path}: {image.dtype} colours are not a thermal image. Fix: save one grey channel"
+            f"{path}: thermal image with {image.dtype} colours. Fix: save one grey channel"
         )
     eight = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
     ratio = ambiguous_ratio(eight)

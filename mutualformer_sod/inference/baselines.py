@@ -30,7 +30,7 @@ def depth_otsu(depth: np.ndarray) -> np.ndarray:
     Method from Gray-Level Histograms", IEEE Trans. SMC 1979).
 
     Args:
-        depth: (H, W) float in [0, 1], near = 1, as from `data.depth.encoding.depth_to_unit`.
+        depth: (H, W) float in [0, 1], near = 1: a result of `data.depth.encoding.depth_to_unit`.
 
     Returns:
         (H, W) float32: 1 above the threshold, else 0; all 0 for a constant depth map.

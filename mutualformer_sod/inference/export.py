@@ -72,7 +72,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
         rounded = -(-exportable.detector.config.image_size // stride) * stride
         try:
             return _trace(exportable, (rounded + stride, rounded + 2 * stride), True), True
-        except Exception:  # torch.export raises many unrelated types
+        except Exception:  # torch.export raises errors of many types
             size = rounded
     try:
         return _trace(exportable, (size, size), False), False

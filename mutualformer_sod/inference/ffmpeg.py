@@ -76,7 +76,7 @@ def count_sound(video: Path) -> tuple[int, int]:
 
 
 def count_frames(video: Path, rate: float) -> int | None:
-    """Return the number of frames in the header, or else the length of the video times ``rate``.
+    """Return the frame count in the header; without a count, the video's length times ``rate``.
 
     Return None if the header has only the length of the longest track, which may be sound.
     """

@@ -79,7 +79,7 @@ def plan_depths(
         encoding = encoding_from(evidence, near)
         plan.encodings |= dict.fromkeys(samples, encoding)
         is_guess = near in ("auto", "strict") and encoding.kind == "map"
-        if not varying or (is_guess and encoding.is_weak):  # `encoding_of` has logged the doubt
+        if not varying or (is_guess and encoding.is_weak):  # `encoding_of` has logged a warning
             continue
         remark = f"{modality.name}: near = {encoding.near}: {encoding.reason}"
         if is_guess and len(varying) < _FEW:

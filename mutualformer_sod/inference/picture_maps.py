@@ -176,7 +176,14 @@ def _without_done(
     outputs: PictureOutputs,
     overwrite: bool,
 ) -> list[Picture]:
-    """Return the pictures with missing or replaceable outputs, or raise `OutputExists`."""
+    """Return the pictures with a missing or an outdated output.
+
+    An output is outdated if it was made with other settings or is of unknown origin.
+
+    Raises:
+        OutputExists: an output would replace an input, or an output is outdated and ``overwrite``
+            is false.
+    """
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(p) for item in pictures for p in (item.rgb, item.depth) if p}
     todo: list[Picture] = []

@@ -69,7 +69,7 @@ def _has_rate(capture: cv2.VideoCapture) -> bool:
 
 
 class FrameTimes:
-    """Times of the frames of a video, and the number of frames in its header."""
+    """Times of the frames of a video, and the number of frames according to its header."""
 
     def __init__(self, video: Path, capture: cv2.VideoCapture) -> None:
         self.times: list[float] = []  # ms from the first frame, increasing
@@ -79,7 +79,7 @@ class FrameTimes:
         self._is_certain = count is not None
         if count is None:  # estimated from the length of the file, which may be that of the sound
             count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.promised = count  # number of frames in the header; 0 if it is unknown
+        self.promised = count  # number of frames according to the header; 0 if unknown
 
     def next(self) -> float:
         """Return the time in ms of the frame that was read last.

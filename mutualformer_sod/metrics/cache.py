@@ -130,7 +130,8 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
             raise InputError(
                 f"{path}: is locked by another program. Fix: end that program, or pass --no-cache."
             ) from error
-    # The file is not a cache, is damaged or is older. Lost scores can be computed again.
+    # The file is not a cache, is damaged or was written by an older version. Lost scores can be
+    # computed again.
     for name in (path.name, f"{path.name}-journal"):
         path.with_name(name).unlink(missing_ok=True)
     try:

@@ -53,7 +53,7 @@ def _effort(marked: np.ndarray, truth: GroundTruth) -> float:
 
 
 def _relaxed(error: np.ndarray, core: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """Return the error pixels within `_RELAX` steps, over free pixels, of an error in the core."""
+    """Return the error pixels that ``core`` errors reach in `_RELAX` steps over ``free`` pixels."""
     grown = error & core
     for _ in range(_RELAX):
         grown = cv2.dilate(grown, _CROSS) & free

@@ -65,7 +65,7 @@ class MapFolder:
 
 
 def list_methods(maps_root: Path, wanted: Iterable[str] | None = None) -> list[str]:
-    """Return the names of all methods in a folder of maps, or of only the wanted methods.
+    """Return the names of all methods in a folder of maps, or only the ``wanted`` names.
 
     Raises:
         InputError: the folder does not exist, has no method, or lacks a wanted method.
@@ -131,7 +131,7 @@ def find_map_folder(
 
 
 def map_files(folder: Path) -> list[Path]:
-    """Return the images in a folder, or, without images, the ``.npy`` arrays, sorted."""
+    """Return the images in a folder or, if there are no images, the ``.npy`` arrays, sorted."""
     return image_files(folder) or sorted(
         p for p in folder.iterdir() if p.suffix.lower() == ".npy" and not p.name.startswith(".")
     )
@@ -185,7 +185,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """Return a hint on files of other types with the stems and, if ``arrays``, on all arrays."""
+    """Return a hint on files with ``stems`` that are no maps and, if ``arrays``, on all arrays."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name

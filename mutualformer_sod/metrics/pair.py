@@ -69,7 +69,7 @@ class MapPair:
 
     Args:
         pred: (H, W) map: uint8, bool, or float in [0, 1], which is rounded to 8 bits as in a file.
-            A map of another size than the ground truth is resized bilinearly.
+            A map that differs in size from the ground truth is resized bilinearly.
         gt: (H, W) bool or uint8 (foreground > 128), or a `GroundTruth` shared by several maps.
         normalize: stretch the map to its own minimum and maximum.
 

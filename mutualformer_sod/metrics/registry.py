@@ -110,8 +110,9 @@ COLUMNS: dict[str, Column] = dict.fromkeys(_PAPER_ORDER)  # in the order of tabl
 def register(metric: Metric) -> None:
     """Add a metric to the registry.
 
-    Worker processes receive the metric, too, if the function is not a lambda. Delete the
-    cache after a change of the function, because the cache has old scores of unchanged maps.
+    Worker processes receive the metric, too, if the function can be pickled: a lambda and a nested
+    function cannot. Delete the cache after a change of the function, because the cache has old
+    scores of unchanged maps.
 
     Raises:
         ValueError: another metric or score already has the name.

@@ -9,7 +9,7 @@ from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT, Counts
 
 _LEVELS = np.arange(256)
-_GAIN = 0.1  # minimum gain of max F by 1 - map; maps inverted by mistake gain far more
+_GAIN = 0.1  # minimum gain in max F of 1 - map over the map; inverted maps gain far more
 
 
 @dataclass
@@ -18,7 +18,7 @@ class SuspiciousImages:
 
     Attributes:
         black: all-black maps of images that have foreground.
-        constant: other constant maps.
+        constant: constant maps that are not black.
         zero_one: maps with only the values 0 and 1, scored as v/255.
         inverted: maps whose mean is higher on the background than on the foreground.
         empty_gt, full_gt: images without foreground, and without background.
@@ -39,7 +39,8 @@ class SuspiciousImages:
     def inverse_is_better(self) -> bool:
         """Whether the maps in `inverted` have a far higher max F as 1 - map.
 
-        If the maps are only poor, map and 1 - map have the F of an all-foreground map.
+        If a map is poor but not inverted, the max F of the map and of 1 - map is hardly above the F
+        of an all-foreground map.
         """
         own, inverse = self.inverted_f.max(axis=1)
         return bool(inverse - own > _GAIN * len(self.inverted))

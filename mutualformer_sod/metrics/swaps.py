@@ -15,7 +15,7 @@ from mutualformer_sod.imaging.io import read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 
 _POOR_IOU = 0.3  # maps with a larger IoU are not suspected
-_KEPT = 40  # number of poorest maps of a set that are compared in pairs
+_KEPT = 40  # number of maps of a set, those with the lowest IoU, that are compared in pairs
 _SIDE = 32  # side of the compared thumbnails in pixels
 _GOOD_FIT, _GAIN = 0.6, 0.4  # minimum correlation with the other ground truth, and minimum gain
 
@@ -46,7 +46,7 @@ def is_suspect(iou: float) -> bool:
 
 
 class SwapSearch:
-    """Collect the poorest maps of one method on one set, and find swapped pairs among them."""
+    """Collect the maps of one method on one set with the lowest IoU, and find swapped pairs."""
 
     def __init__(self) -> None:
         self._poorest: list[tuple[float, str, Path, Path, Thumbnails | None]] = []
@@ -56,7 +56,8 @@ class SwapSearch:
     ) -> None:
         """Add a map of a set.
 
-        Only the poorest maps are stored. The files of a map without thumbnails are read later.
+        Only the maps with the lowest IoU are stored. The files of a map without thumbnails are read
+        later.
         """
         if is_suspect(iou):
             heapq.heappush(self._poorest, (-iou, stem, map_path, gt_path, thumbnails))

@@ -36,7 +36,8 @@ def weighted_f(pair: MapPair) -> float:
         return 0.0
     values = histogram.values
     plain = float((histogram.by_class[0] * values).sum())
-    # The background comes first: its distances are stored and contain those of the foreground.
+    # The background comes first: its distances are stored for a larger window, and the foreground
+    # reuses them.
     false_positive = 2.0 * plain - _relief(levels, histogram, gt)
     missed = _foreground_error(levels, values, gt)
     true_positive = gt.foreground - missed

@@ -231,7 +231,8 @@ def _check_heads(rgb: Heads, depth: Heads) -> None:
     same = shapes == [query, query, values] * 2
     if not (same and len(query) == 4 and values[:-1] == query[:-1]):
         raise InputError(
-            f"cross_diffusion_attention got (query, key, values) {shapes[:3]} and {shapes[3:]}. "
+            f"cross_diffusion_attention got (query, key, values) of shapes {shapes[:3]} for rgb "
+            f"and {shapes[3:]} for depth. "
             "Fix: pass queries and keys (B, heads, N, d) of the same shape and values "
             "(B, heads, N, d_v) of the same shape."
         )
@@ -243,6 +244,7 @@ def _check_shapes(affinities: tuple[Tensor, ...], values: tuple[Tensor, ...]) ->
     alike = got == [first] * len(got) and got_values == [second] * 2
     if not (alike and min(len(first), len(second)) >= 2 and first[-1] == first[-2] == second[-2]):
         raise InputError(
-            f"cross_diffusion got affinities {got} and values {got_values}. Fix: pass affinities "
-            "(B, heads, N, N) of the same shape and two values (B, heads, N, d)."
+            f"cross_diffusion got affinities of shapes {got} and values of shapes {got_values}. "
+            "Fix: pass affinities (B, heads, N, N) of one shape and two values (B, heads, N, d) "
+            "of one shape."
         )

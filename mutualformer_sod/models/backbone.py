@@ -39,7 +39,7 @@ def create_timm_model(
     if pretrained is True:
         try:
             return timm.create_model(name, pretrained=True, **arguments)
-        except Exception as error:  # the hub client raises a dozen unrelated types
+        except Exception as error:  # the hub client raises errors of a dozen types
             raise InputError(
                 f"ImageNet weights of {name} could not be downloaded: {type(error).__name__}. Fix: "
                 f"pass pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "

@@ -66,8 +66,8 @@ def pick_amp(name: str, device: torch.device) -> str:
         return "bf16" if native or (device.type == "cpu" and cpu_computes_in("bf16")) else "off"
     if name != "off" and device.type == "cpu" and not cpu_computes_in(name):
         _log.warning(
-            "--amp %s is slow: this CPU does not compute in this type. On AVX2, a ViT-S takes 4 to "
-            "5 times as long as in float32 (docs/speed.md). Fix: pass --amp auto.",
+            "--amp %s is slow: this CPU has no instructions for this type. On AVX2, a ViT-S takes "
+            "4 to 5 times as long as in float32 (docs/speed.md). Fix: pass --amp auto.",
             name,
         )
     return name

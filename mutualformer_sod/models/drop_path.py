@@ -33,7 +33,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
     if draws is None:
         kept = torch.rand(len(branch), device=branch.device) < 1 - rate
     else:
-        kept = draws < round((1 - rate) * 2**DRAW_BITS)  # integers are equal on every device
+        kept = draws < round((1 - rate) * 2**DRAW_BITS)  # integers: exact on every device
     scale = kept.to(branch.dtype) / (1 - rate)
     return branch * scale.view(-1, *[1] * (branch.ndim - 1))
 

@@ -51,9 +51,10 @@ class HubModel(
 ):
     """A network with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
-    A folder contains model.safetensors, config.json and README.md. `Predictor` and ``--weights``
-    read the weights in model.safetensors. config.json is a readable copy of the configuration and
-    the protocol. README.md is the model card; an existing card is not overwritten.
+    ``save_pretrained`` writes model.safetensors, config.json and README.md. `Predictor` and
+    ``--weights`` read the weights in model.safetensors. config.json is a readable copy of the
+    configuration and the protocol. README.md is the model card; an existing card is not
+    overwritten.
 
     Attributes:
         protocol: record of the training, as in the weights file; empty for a new network.
@@ -115,7 +116,7 @@ class HubModel(
         try:
             # The weights file has the configuration, so config.json is not needed.
             path = download(given, HUB_FILE, **options)
-        except Exception as error:  # the hub client raises a dozen unrelated types
+        except Exception as error:  # the hub client raises errors of a dozen types
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
                 f"{given}: not a folder, and not available on the Hugging Face hub ({first})."

@@ -33,7 +33,7 @@ def download(
         revision, token, local_files_only, options: arguments of `huggingface_hub.hf_hub_download`.
 
     Raises:
-        Exception: the hub's client or the system fails; the errors have a dozen unrelated types.
+        Exception: the hub's client or the system fails; the errors are of a dozen unrelated types.
     """
     problem = None
     if not local_files_only:

@@ -30,7 +30,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         scale = ", for example rgb.float() / 255" if rgb.dtype == torch.uint8 else ""
         raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}. {_RGB}{scale}")
     if 0 in rgb.shape:
-        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty batch. {_RGB}, B 1 or more")
+        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty tensor. {_RGB}, B, H, W 1 or more")
     if depth is None:
         if has_depth is not None:
             raise InputError("has_depth is passed without depth. Fix: pass both, or neither")

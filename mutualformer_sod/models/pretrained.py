@@ -206,5 +206,5 @@ def _hub_file(name: str) -> Path | str:
         return "no such file"
     try:
         return cached or Path(download(*place, patient=False))
-    except Exception as error:  # the hub client raises a dozen unrelated types
+    except Exception as error:  # the hub client raises errors of a dozen types
         return type(error).__name__

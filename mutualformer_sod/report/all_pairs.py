@@ -104,7 +104,7 @@ def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def default_draws(methods: int) -> int:
-    """Return a number of resamples with which Holm's correction can still reject."""
+    """Return the default number of resamples; Holm's correction of more pairs needs more."""
     return min(MOST_DRAWS, max(LEAST_DRAWS, _DRAWS_PER_PAIR * methods * (methods - 1) // 2))
 
 

@@ -41,7 +41,7 @@ def write_all_pairs(output: Path, found: AllPairs, digits: int = 4) -> str:
 
 
 def text(found: AllPairs, digits: int = 4) -> str:
-    """Return the comparison for a terminal, without the pairs of sets with many pairs."""
+    """Return the comparison for a terminal; sets with many pairs are shown without the pairs."""
     lines = []
     if found.comparisons:
         titles = [f"{COLUMNS[c.metric].title}{COLUMNS[c.metric].arrow}" for c in _first(found)]
@@ -134,7 +134,7 @@ def _first(found: AllPairs) -> list[Comparison]:
 
 
 def _rank_rows(found: AllPairs) -> list[list[str]]:
-    """Return table rows with the set, images, method, and rank, wins and losses by each metric."""
+    """Return table rows with set, images and method, and with rank, wins and losses per metric."""
     rows = []
     for name, items in found.by_set().items():
         head = [name, str(items[0].images)]
@@ -154,7 +154,7 @@ def _rank_rows(found: AllPairs) -> list[list[str]]:
 def _pair_rows(found: AllPairs, digits: int, most: float = float("inf")) -> list[list[str]]:
     """Return a row for each pair of methods, for sets with at most ``most`` pairs.
 
-    A significant difference ends with "*".
+    The cell of a significant difference ends with "*".
     """
     rows = []
     for name, items in found.by_set().items():

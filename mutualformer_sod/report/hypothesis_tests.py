@@ -218,7 +218,7 @@ def _checked(scores: np.ndarray, name: str = "scores") -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or scores.shape[1] < 2 or not len(scores) or not np.isfinite(scores).all():
         raise InputError(
-            f"`{name}` of shape {scores.shape} are not finite scores (images, methods) of one or "
-            "more images and two or more methods. Fix: pass the scores per image."
+            f"`{name}` of shape {scores.shape}: the shape is wrong, or a value is not finite. Fix: "
+            "pass (images, methods) with one or more images and two or more methods."
         )
     return scores

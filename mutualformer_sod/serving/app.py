@@ -53,7 +53,7 @@ def build_app(
 ) -> FastAPI:
     """Build the HTTP application, in which up to ``waiting`` requests may wait.
 
-    ``host`` and ``others`` are arguments of `access.refusal`. The address ``/health`` also reports
+    ``host`` and ``others`` are arguments of `access.refusal`. The endpoint ``/health`` also reports
     ``about``, for example the name of the weights.
     """
     jobs = Jobs(waiting)
@@ -118,7 +118,7 @@ async def _answer(
 
 
 def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) -> None:
-    """Add the addresses ``/map``, ``/overlay`` and ``/cutout`` to the application."""
+    """Add the endpoints ``/map``, ``/overlay`` and ``/cutout`` to the application."""
     errors = {status: {"description": text} for status, text in _ERRORS.items()}
     png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
     options = {"response_class": Response, "responses": png | errors}
@@ -166,7 +166,7 @@ def _add_error_answers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
         lines = {
-            404: f"{request.url.path}: no such address. Fix: see /docs.",
+            404: f"{request.url.path}: no such endpoint. Fix: see /docs.",
             405: f"{request.method} {request.url.path}: is not allowed. Fix: see /docs.",
             400: f"{error.detail} Fix: send multipart/form-data.",
         }

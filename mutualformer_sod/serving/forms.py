@@ -58,13 +58,13 @@ CUTOUT_FIELDS = (*DEPTH_FIELDS, "background", "crop")
 def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
     """Return a FastAPI dependency that raises InputError for fields that would be ignored.
 
-    Ignored fields are fields other than ``known``, repeated fields, and options in the address.
+    Ignored fields are fields other than ``known``, repeated fields, and query parameters.
     """
 
     async def check_fields(request: Request) -> None:
         given = Counter(name for name, _ in (await request.form()).multi_items())
         for name in request.query_params:
-            raise InputError(f"{name[:_NAME_LENGTH]}: is in the address. Fix: send a form field.")
+            raise InputError(f"{name[:_NAME_LENGTH]}: is a query parameter. Fix: send a field.")
         for name, count in given.items():
             if name not in known:
                 fields = ", ".join(known)

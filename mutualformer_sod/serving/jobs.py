@@ -63,7 +63,7 @@ class Jobs:
                 ran.
 
         Raises:
-            asyncio.TimeoutError: the job has not ended in time.
+            asyncio.TimeoutError: the job did not end in time.
             ClientGone: the client closed the connection before the end of the job.
         """
         future = self._pool.submit(self._timed, job)

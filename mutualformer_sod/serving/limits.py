@@ -33,7 +33,7 @@ def check_pixels(path: Path, most: int) -> None:
 
 
 def _npy_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W), where W is the product of all axes but the first; None for other files."""
+    """Return (H, W) of a .npy file, where W is the product of all axes but the first, or None."""
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)

@@ -15,7 +15,7 @@ class Ema:
     """Averaged copy of a model's weights (Polyak and Juditsky, 1992).
 
     Update n (from 0) computes average <- d average + (1 - d) weight, with
-    d = min(decay, (1 + n) / (10 + n)). A small d at first soon removes the random initial weights.
+    d = min(decay, (1 + n) / (10 + n)). At the start d is small, so the initial weights soon vanish.
     Floating-point tensors, including BatchNorm's running statistics, are averaged; integer
     tensors are copied. A shared tensor is averaged once.
 

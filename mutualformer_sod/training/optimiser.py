@@ -8,7 +8,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from mutualformer_sod.configs.training import SCHEDULES, TrainConfig
-from mutualformer_sod.errors import InputError
+from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.models.skeleton import timm_skeleton
 
 PRETRAINED_ENCODER_SCALE = 0.1
@@ -164,7 +164,8 @@ def freeze_encoder(model: nn.Module, frozen: bool, layers: int = 0) -> None:
         numbers, count = encoder_layers(model, "freeze_layers")
         if layers >= count:
             raise InputError(
-                f"`freeze_layers` {layers}: the encoder has {count} layers. Fix: pass fewer."
+                f"`freeze_layers` {layers}: the encoder has {counted(count, 'layer')}. "
+                "Fix: pass fewer."
             )
         for name, parameter in model.named_parameters():
             if numbers.get(name, count) < layers:

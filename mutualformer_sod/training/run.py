@@ -209,7 +209,7 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
 
     Args:
         asked: ``amp`` of this start. "auto" selects the initial precision of a resumed run. In a
-            new run whose hosts differ, "auto" selects "off".
+            new run, "auto" selects "off" if its choices differ between the processes.
         state: the checkpoint to resume from; None for a new run.
 
     Raises:

@@ -52,7 +52,7 @@ def plan_epoch(
     """Split an epoch into updates, and divide each update among the processes.
 
     Update k uses ``order[k G : (k + 1) G]`` for any number of processes; the last update of an
-    epoch may have fewer images. Every image has a positive ratio in exactly one process.
+    epoch may have fewer images. Every image is in exactly one micro-batch of positive ``ratio``.
 
     Args:
         global_batch: number G of images of one update.

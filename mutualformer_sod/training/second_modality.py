@@ -51,7 +51,7 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
 
 
 def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
-    """Refuse a teacher that was trained on another modality than the maps of this run.
+    """Refuse a teacher whose second modality differs from that of the maps of this run.
 
     ``found`` is the modality of the maps of the sets, or None if the sets have no maps.
     """

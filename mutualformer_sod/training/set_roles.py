@@ -63,8 +63,8 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
     )
     if shared := trained & validated:
         raise InputError(
-            f"`val_sets` has {len(shared)} training images, for example {min(shared)}. Fix: pass "
-            "other sets."
+            f"`val_sets` has {counted(len(shared), 'training image')}, for example {min(shared)}. "
+            "Fix: pass other sets."
         )
     # The training and the test part of a set may have different depth encodings.
     taken = {sod_set.name for sod_set in train_sets}

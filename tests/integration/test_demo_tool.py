@@ -139,7 +139,7 @@ def call(address, *inputs):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ([], "0 inputs were sent"),
+        ([], "received 0 inputs"),
         (["photo.png", None, WEIGHTS, 0, False], "picture 'photo.png' is not usable"),
         ([{"path": __file__}, None, WEIGHTS, 0, False], "upload the files first"),
         ([None, None, "others", 0, False], f"pass one of {WEIGHTS}"),

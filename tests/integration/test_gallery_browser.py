@@ -89,7 +89,7 @@ def test_page_sorts_by_score_in_both_directions(chromium_page, sod60):
     page.keyboard.press("Escape")  # leaves the control, so that the page gets the keys
     page.keyboard.press("r")
     assert page.evaluate(NAMES) == worst_first[::-1]
-    page.reload()  # the choice is in the address
+    page.reload()  # the choice is in the URL
     assert page.evaluate(NAMES) == worst_first[::-1]
     watched.wait_until(LOADED)
     check_clean(watched)

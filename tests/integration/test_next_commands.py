@@ -14,7 +14,7 @@ from tool_runs import ROOT, run_tool, train_small
 
 from mutualformer_sod.cli import train
 from mutualformer_sod.cli.commands import COMMANDS
-from mutualformer_sod.cli.next_step import suggest
+from mutualformer_sod.cli.next_step import option, suggest
 from mutualformer_sod.configs.recipes import make_train_config
 
 TINY = ROOT / "weights" / "mutualformer_tiny.safetensors"
@@ -31,6 +31,14 @@ def next_words(done):
     lines = done.error.splitlines()
     assert [line for line in lines if line.startswith("Next: ")] == [lines[-1]]
     return shlex.split(lines[-1].removeprefix("Next: "))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, []), (False, []), ([], []), (True, ["-x"]), (0, ["-x", 0]), ([1, 0], ["-x", 1, 0])],
+)
+def test_option_with_value_0_keeps_it(value, words):
+    assert option("-x", value) == words
 
 
 def parse(words):

@@ -339,7 +339,7 @@ def test_pseudo_label_copies_thermal_images_to_their_folder(thermal_root, tmp_pa
 def test_baselines_threshold_no_thermal_images(thermal_root, tmp_path):
     options = ["--data", thermal_root, "--methods", "depth_otsu", "--output", tmp_path / "o"]
     done = run_tool("baselines", *options)
-    assert "skipped, it has thermal images, no depth" in done.output
+    assert "skipped, because it has thermal images instead of depth" in done.output
 
 
 @pytest.mark.parametrize(("tool", "extra"), [("demo", "gradio"), ("serve", "fastapi")])

@@ -209,7 +209,7 @@ def test_service_with_one_file_above_the_limit_names_it(serve):
         ("map", [PICTURE, ("background", "white")], "background: unknown field"),
         ("map", [PICTURE, ("near", "white")], "near: has no effect without depth"),
         ("map", [PICTURE, ("depth-orientation", "shown")], "depth-orientation: has no effect"),
-        ("map?near=white", [PICTURE], "near: is in the address"),
+        ("map?near=white", [PICTURE], "near: is a query parameter"),
         ("overlay", [PICTURE, ("near", "left")], "near left: unknown. Fix: send 'auto', 'white'"),
         ("cutout", [PICTURE, ("crop", "perhaps")], "crop perhaps: neither true nor false"),
         ("cutout", [PICTURE, ("background", "/etc/passwd")], "background /etc/passwd: unknown"),

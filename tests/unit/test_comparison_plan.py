@@ -127,7 +127,7 @@ def test_claim_folder_with_changed_input_names_it(tmp_path, name):
     (output / plan.DATA_FILE).touch()
     plan.claim_folder(output, options, parse_variants(["sum"]), 1)
     file.write_bytes(b"another")
-    with pytest.raises(InputError, match=f"{name}: its content changed since"):
+    with pytest.raises(InputError, match=f"{name}: its content has changed since"):
         plan.claim_folder(output, options, parse_variants(["sum"]), 1)
 
 

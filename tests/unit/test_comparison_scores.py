@@ -193,7 +193,7 @@ def test_read_runs_takes_every_kind_and_run(tmp_path):
 
 def test_read_runs_of_other_images_names_the_run(tmp_path):
     runs = [run_with(tmp_path, 0, "ab", ["right"]), run_with(tmp_path, 1, "ac", ["right"])]
-    with pytest.raises(InputError, match=r"seed-1: its scores are of other images"):
+    with pytest.raises(InputError, match=r"seed-1: its scored images differ"):
         read_runs(runs, [], SOURCES)
 
 

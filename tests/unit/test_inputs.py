@@ -65,7 +65,7 @@ def test_inputs_mistake_gives_one_line_error(call, arguments, message):
 
 
 def test_inputs_empty_batch_is_refused(model):
-    with pytest.raises(InputError, match="an empty batch"):
+    with pytest.raises(InputError, match="an empty tensor"):
         model(RGB[:0], DEPTH[:0])
 
 

@@ -225,7 +225,7 @@ def test_two_files_for_one_stem_are_named(tmp_path):
 
 def test_two_folders_for_one_role_are_named(tmp_path):
     make_set(tmp_path / "X", parts=("RGB", "GT", "masks"))
-    with pytest.raises(InputError, match=r"two folders for gt: GT, masks"):
+    with pytest.raises(InputError, match=r"several folders for gt: GT, masks"):
         discover_sets([tmp_path])
 
 

@@ -121,7 +121,7 @@ def test_comparison_other_machine_keeps_precision(tmp_path, avx2, caplog):
     begun = resolve_amp(tmp_path, Options(amp="bf16"), "cpu")
     claim_folder(tmp_path, begun, [], 1)
     assert resolve_amp(tmp_path, Options(), "cpu").amp == "bf16"
-    assert "continues with the amp of its start, bf16" in caplog.text
+    assert "continues with amp bf16, as at the start" in caplog.text
 
 
 def test_comparison_auto_is_decided_once(tmp_path, avx2):

@@ -182,14 +182,14 @@ def test_interrupted_set_is_completed(tmp_path):
 def test_another_set_is_not_overwritten_without_the_flag(tmp_path, other):
     root = write_samples(tmp_path, 3, 2, size=SIZE)
     before = {path: path.read_bytes() for path in root.rglob("*.png")}
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="`overwrite`"):
         write_samples(tmp_path, **other, size=SIZE)
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
 
 
 def test_foreign_files_in_the_folder_are_not_overwritten(tmp_path):
     (tmp_path / "SAMPLES" / "RGB").mkdir(parents=True)
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="`overwrite`"):
         write_samples(tmp_path, 3, 2, size=SIZE)
 
 

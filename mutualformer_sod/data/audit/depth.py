@@ -16,6 +16,7 @@ from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import decide_units
 from mutualformer_sod.data.depth.polarity import decide
 from mutualformer_sod.data.modality import Encoding
+from mutualformer_sod.errors import counted
 
 _MANY_HOLES = 0.5  # ratio of holes above which a map is reported
 _CONTRARY = 0.5  # evidence against the set's polarity above which a map is reported
@@ -133,7 +134,7 @@ def _both_signs(label: str, report: DepthReport) -> list[Finding]:
     if len(fewer) < _FEW * len(report.stems):
         return []
     text = (
-        f"maps in which {near} looks near, but {other} looks near in {len(more)} others:"
+        f"maps in which {near} looks near, but {other} looks near in {counted(len(more), 'other')}:"
         " mixed polarity, or views without up and down"
     )
     remedy = "inspect them; invert those of the wrong polarity, or split the set by polarity"

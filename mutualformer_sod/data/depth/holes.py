@@ -28,7 +28,7 @@ def find_holes(raw: np.ndarray, metric: bool, code: int | None = None) -> np.nda
 def sampled(depth: np.ndarray, side: int) -> np.ndarray:
     """Select evenly spaced rows and columns of a map (H, W), at most ``side`` of each.
 
-    Pixels are never averaged, so that the sample of an inverted map is exactly the inverse.
+    Pixels are never averaged, so that the sample of an inverted map is exactly the inverted sample.
     """
     scale = min(1.0, side / max(depth.shape))
     middles = []  # centres of equal parts of the rows, and of the columns

@@ -108,7 +108,7 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
-    """Find the factor of a 16-bit copy of 8-bit maps (257 or a power of two), or return None."""
+    """Find the factor of 8-bit maps stored in 16 bits (257 or a power of two), or return None."""
     largest = max(int(sample.pixels.max()) for sample in samples)
     for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):  # other factors may be centimetres
         fits = largest <= 255 * step

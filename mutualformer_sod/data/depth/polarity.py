@@ -165,8 +165,8 @@ def encoding_of(
     asks = ask_disparity or not quiet
     if asks and (question := disparity_question(samples, units, evidence)):
         raise InputError(
-            f"{label}: {question}. Fix: pass {flags[DISPARITY]}, {flags['black']} if they are"
-            f" millimetres, or {flags['white']} if large is near and 0 is a value"
+            f"{label}: {question}. Fix: pass {flags[DISPARITY]} for disparity, {flags['black']} for"
+            f" millimetres, or {flags['white']} if large values are near and 0 is a valid value"
         )
     if units.metric:
         return _encoding_of_distances(samples, units, evidence, label, flags, strict, quiet)

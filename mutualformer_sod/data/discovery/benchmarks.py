@@ -63,7 +63,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 
 def name_key(name: str) -> str:
-    """Return the lower-case letters and digits of a name, which identify the set."""
+    """Return the ASCII letters and digits of a name in lower case, as the key of a set."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 

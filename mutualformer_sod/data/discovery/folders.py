@@ -76,7 +76,7 @@ def _folder(root: Path) -> Path:
 def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator[Candidate]:
     folder = root.joinpath(*parts)
     real = os.path.realpath(folder)
-    if real in above:  # a link to a folder above; its sets were found under shorter names
+    if real in above:  # a link to a parent folder, whose sets were found under shorter names
         return
     with os.scandir(folder) as entries:
         shown = {e.name: Path(e).is_dir() for e in entries if not e.name.startswith(".")}

@@ -134,7 +134,7 @@ def refuse_other_modality(
     network: str,
     remedy: str = "pass other weights or other `sets`, or `modality` rgb for colour alone",
 ) -> None:
-    """Raise InputError for sets with maps of another modality than a network was trained on.
+    """Raise InputError if maps do not have the modality that a network was trained on.
 
     ``expected`` is the name of the network's second modality, and ``remedy`` follows "Fix:".
     """
@@ -236,7 +236,7 @@ def load(
     for role, found in candidate.roles.items():
         if len(found) > 1 and (with_depth or role != "depth"):
             label = candidate.modality.name if role == "depth" else role
-            problem = f"two folders for {label}: {name_list(p.name for p in found)}"
+            problem = f"several folders for {label}: {name_list(p.name for p in found)}"
             raise InputError(f"{candidate.folder}: {problem}. Fix: keep one of them")
     for role, label, needed in (
         ("rgb", "colour images (RGB)", need_rgb),

@@ -85,7 +85,7 @@ def pack_sets(
     sets = discover_sets(roots, names, need_rgb=names is not None, split="train")
     by_path = _by_path([item for item in sets if item.has_rgb], roots)
     if _old_files(output) and not overwrite:
-        raise InputError(f"{output} contains a pack. Fix: pass --overwrite or another --output")
+        raise InputError(f"{output} contains a pack. Fix: pass `overwrite` or another `output`")
     # All maps decide the encoding, not only the packed maps; `unpack_sets` checks the encoding.
     decided = with_encodings(by_path.values(), near, quiet=True, ask_disparity=True)
     chosen = {
@@ -236,7 +236,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         if len(item.samples) != packed["images"]:
             raise InputError(
                 f"{item.root} has {counted(len(item.samples), 'image')}, but the pack has "
-                f"{packed['images']}. Fix: move the other images away, or pass another --output"
+                f"{packed['images']}. Fix: move the other images away, or pass another `output`"
             )
         now, before = _coding(item.encoding), packed["depth"]
         noun = item.modality.name if item.modality else "depth"

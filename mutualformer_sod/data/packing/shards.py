@@ -102,7 +102,7 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
                     continue
                 if os.path.lexists(target) and not overwrite:
                     problem = f"{target}: the file exists with other content"
-                    raise InputError(f"{problem}. Fix: pass --overwrite or another --output")
+                    raise InputError(f"{problem}. Fix: pass `overwrite` or another `output`")
                 with replacing(target) as temporary:
                     temporary.write_bytes(data)
     except tarfile.TarError as error:

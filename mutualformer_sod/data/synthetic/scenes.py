@@ -79,7 +79,7 @@ def make_scene(
 ) -> Scene:
     """Draw scene ``index`` of the series ``seed``, of the kind ``KINDS[index % 3]``.
 
-    Scenes are independent of each other, and two series share no scene.
+    Scenes are independent of each other. Two series with seeds below 2^32 share no scene.
 
     Args:
         size: (H, W) in pixels, each at least 64.
@@ -131,7 +131,7 @@ def write_samples(
         InputError: the count is below 1, or another set exists and ``overwrite`` is false.
     """
     if count < 1:
-        raise InputError(f"--count {count} is too small. Fix: pass 1 or more")
+        raise InputError(f"`count` {count} is too small. Fix: pass 1 or more")
     make_scene(seed, 0, size, modality)  # refuses illegal arguments before the first file
     second, set_name, _ = SENSORS[modality]
     root, folders = Path(output_dir) / set_name, ("RGB", second.folder, "GT")
@@ -163,7 +163,7 @@ def _claim(root: Path, folders: tuple[str, ...], recipe: dict, overwrite: bool) 
             return
         if not overwrite:
             problem = f"{root} contains another set"
-            raise InputError(f"{problem}. Fix: pass --overwrite or another --output")
+            raise InputError(f"{problem}. Fix: pass `overwrite` or another `output`")
         for folder in folders:
             for file in (root / folder).glob("scene_*.png"):  # other files are not deleted
                 file.unlink()

@@ -105,7 +105,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
         parts = [circle(turns) * radius[:, None]]
     elif family == "rectangle":
         round_ = circle(np.arange(64) / 64)
-        parts = [np.sign(round_) * np.sqrt(np.sqrt(np.abs(round_)))]  # a superellipse of power 8
+        parts = [np.sign(round_) * np.sqrt(np.sqrt(np.abs(round_)))]  # superellipse, exponent 8
     else:
         parts = [circle(np.arange(48) / 48)]
         if upright:
@@ -119,7 +119,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
 
 
 def fill(canvas: np.ndarray, corners: np.ndarray) -> None:
-    """Set the pixels of a bool canvas whose centres are in a polygon with integer corners x, y.
+    """Set the pixels of a bool canvas if their centres are in a polygon with integer corners x, y.
 
     cv2.fillPoly is not used, because OpenCV 5 sets other border pixels than OpenCV 4.
     """

@@ -53,7 +53,7 @@ def mislead(
     """Return a misleading depth map, so that fusion learns to ignore unreliable depth.
 
     The misleading map is the map of another image, smooth or white noise, the inverted or strongly
-    blurred map ``depth``, or an almost constant tilted plane.
+    blurred map ``depth``, or a tilted plane with weak noise.
 
     Args:
         depth: (H, W) float in [0, 1], near = 1.
@@ -83,7 +83,7 @@ def mislead(
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Return a floor, or a wall with a floor below a horizon, slightly tilted and bent."""
+    """Return the depth of a floor, or of a wall above a floor, slightly tilted and bent."""
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     columns = np.linspace(-0.5, 0.5, width, dtype=np.float32)
     floor = rows

@@ -39,8 +39,8 @@ class TokenFusionConfig(FusionConfig):
         score_on: apply scores to the "output" (released code) or "input" (paper) of attention.
         per_block: use one score net per block; otherwise three blocks share a net.
         realign: use the paper's residual positional alignment.
-        exchange: exchange tokens with low "scores"; the controls exchange "random" or all ("full")
-            tokens.
+        exchange: "scores" exchanges the tokens with low scores. The controls "random" and "full"
+            exchange random tokens and all tokens.
         exchange_ratio: ratio of the tokens that "random" exchanges, in [0, 1].
     """
 
