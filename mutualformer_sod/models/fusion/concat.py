@@ -10,7 +10,7 @@ from mutualformer_sod.models.joint_encoder import BlockCall, JointEncoder
 
 @register_fusion(
     "concat",
-    "self-attention over the tokens of both modalities, every block",
+    "self-attention over the tokens of both modalities, in every block",
     in_encoder=True,
     undecayed=("modality_embed",),
 )

@@ -34,7 +34,7 @@ class GeminiConfig(FusionConfig):
 
 @register_fusion(
     "gemini_fusion",
-    "each token attends to the token at its position in the other modality, every block",
+    "in every block, each token attends to the token at its position in the other modality",
     GeminiConfig,
     in_encoder=True,
     ensemble=True,
