@@ -45,7 +45,10 @@ class OutputFolder:
             )
 
     def read(self, **entries: type) -> dict[str, Any] | None:
-        """Return the record; None if the record is missing, is damaged or lacks a typed entry."""
+        """Return the record, or None if it is missing or damaged.
+
+        A record without one of ``entries``, or with an entry of another type, counts as damaged.
+        """
         try:
             record = json.loads(self.record_file.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # ValueError: not UTF-8, or not JSON

@@ -27,8 +27,8 @@ def _handled(handler: Callable[[int, FrameType | None], None], *numbers: int) ->
 class StopRequest:
     """Context in which SIGTERM and SIGINT are recorded instead of ending the process.
 
-    torchrun forwards Ctrl-C, so a process receives the signal twice. Only a second Ctrl-C after
-    ``PATIENCE`` seconds ends the process at once.
+    torchrun forwards Ctrl-C, so a process receives the signal twice. A further Ctrl-C ends the
+    process at once only if more than ``PATIENCE`` seconds have passed since the first signal.
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class StopRequest:
 
 @contextlib.contextmanager
 def ctrl_c_deferred() -> Iterator[None]:
-    """Context that delays Ctrl-C to its end, because a starting worker would print a traceback."""
+    """Delay Ctrl-C until the context ends, because a starting worker would print a traceback."""
     pressed = []
     with _handled(lambda number, _: pressed.append(number), signal.SIGINT):
         yield

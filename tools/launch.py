@@ -1,4 +1,4 @@
-"""Run torchrun, and end a failure with the failed process's line and status, not a traceback.
+"""Run torchrun; after a failure, exit with the failed process's status and without a traceback.
 
 Usage: launch.py [torchrun's flags] SCRIPT [the script's flags]
 """

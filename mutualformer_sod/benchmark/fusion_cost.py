@@ -105,7 +105,7 @@ def layer_costs(
     for name in fields:
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
-                f"`fields` {name} is not an option of one layer, whose width is `dim`. "
+                f"`fields` {name} is not an option of a single layer (`dim` sets the width). "
                 f"Fix: leave {name} out, or pass `preset` for complete networks."
             )
     refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])

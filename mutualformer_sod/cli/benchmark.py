@@ -129,7 +129,7 @@ def check_clock(args: argparse.Namespace, device: str) -> None:
 
     if args.clock == "cpu" and (torch.get_num_threads() > 1 or device != "cpu"):
         raise InputError(
-            "--clock cpu is valid for one thread on a CPU only. Fix: set OMP_NUM_THREADS=1 and "
+            "--clock cpu is valid only for one thread on a CPU. Fix: set OMP_NUM_THREADS=1 and "
             "pass --device cpu."
         )
 
@@ -204,7 +204,7 @@ def print_parts(results: list[dict[str, Any]]) -> None:
         if not parts:
             continue
         whole = sum(parts.values())
-        print(f"\n{result['name']}, by part (fastest of each)")
+        print(f"\n{result['name']}, by part (fastest run of each part)")
         for name, seconds in parts.items():
             macs = result["macs"].get(name)
             share = "" if macs is None else f"{macs / result['macs']['total']:>8.1%} of the MACs"

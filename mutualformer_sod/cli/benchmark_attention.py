@@ -36,7 +36,7 @@ def parse_arguments() -> argparse.Namespace:
         type=float,
         default=6.0,
         metavar="S",
-        help="seconds after which an implementation is not run again at one size (default: 6)",
+        help="stop timing an implementation at one size after S seconds in total (default: 6)",
     )
     add("--plot", type=Path, metavar="FILE", help="draw time and memory over N (matplotlib)")
     args = parser.parse_args()

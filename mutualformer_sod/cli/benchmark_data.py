@@ -86,7 +86,7 @@ def main() -> None:
         print(
             f"loader, cache {loader['cache']}, {counted(loader['workers'], 'worker')}:"
             f" {loader['images_per_second']:.1f} images/s,"
-            f" {loader['times_the_network']:.2f} x the network"
+            f" {loader['times_the_network']:.2f} x the speed of the network"
         )
     print(
         f"network, {args.preset} at {model.image_size} px, batches of {args.batch_size}, amp"

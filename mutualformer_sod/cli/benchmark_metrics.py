@@ -45,17 +45,18 @@ def main() -> None:
     add("--pairs", type=int, default=30, metavar="N", help="number of images (default: 30)")
     add("--rounds", type=int, default=5, metavar="N", help="timed rounds; the fastest counts")
     add("--workers", type=int, nargs="*", default=[2], metavar="N", help="processes (default: 2)")
-    add("--metrics", choices=("table", "all"), default="table", help="all: with the slow metrics")
+    add("--metrics", choices=("table", "all"), default="table", help="all: slow metrics, too")
     args = parser.parse_args()
     if args.metrics == "all":
         parser.refuse_unused(args, ("workers",), "with --metrics all")
     try:
         width, height = (int(n) for n in args.size.split("x"))
     except ValueError:
-        raise InputError(f"--size {args.size}: is not a size. Fix: pass e.g. 640x480.") from None
+        raise InputError(f"--size {args.size}: not WIDTHxHEIGHT. Fix: pass e.g. 640x480.") from None
     if min(width, height) < 8 or args.pairs < 1 or args.rounds < 1:
         raise InputError(
-            "--size, --pairs or --rounds is too small. Fix: pass at least 8x8, 1 and 1."
+            "--size, --pairs or --rounds is too small. Fix: pass at least --size 8x8, --pairs 1 "
+            "and --rounds 1."
         )
     if min(args.workers, default=1) < 1:
         raise InputError("--workers has a value below 1. Fix: pass 1 or more.")
@@ -128,7 +129,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
         runs[name] = lambda p, g, pair, measure=measure: measure.step(p, g)
     costs = time_images(rounds, runs, inputs)
     if not measures:
-        print("pysodmetrics is not installed, so no ratio is printed")
+        print("pysodmetrics is not installed, so the comparison with it is omitted")
         return
     reference = sum(costs[name] for name in names)
     show("pysodmetrics, without reading", reference)

@@ -24,7 +24,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--sets", "--near", "--json", "--workers", "--overwrite")
     cli.add_flags(parser, "--output", required=False, help="folder for check.json and the pictures")
     parser.add_argument(
-        "--quick", action="store_true", help="read 40 images per set, do not search for copies"
+        "--quick", action="store_true", help="read 40 images per set, and do not search for copies"
     )
     args = parser.parse_args()
     if args.output is None and args.json is None:

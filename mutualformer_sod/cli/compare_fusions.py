@@ -93,8 +93,8 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         type=float,
         metavar="RATIO",
         help="ratio of the images of each set to test on (default: 0.2 without --test-data, else "
-        "0); with --test-data, only sets with depth are split; their test parts are one more test "
-        "set",
+        "0); with --test-data, only sets with depth are split, and their test parts form one more "
+        "test set",
     )
     add(
         "--holdout-sets",

@@ -73,7 +73,7 @@ def serve_page(predictors: dict, port: int, args: argparse.Namespace) -> NoRetur
         page = build_page(service, samples)
         address = serve(page, args.host, port, upload_bytes=upload_bytes, queue=args.queue)
         scratch.start()
-        print(f"{address} (Ctrl-C ends it)", flush=True)
+        print(f"{address} (Ctrl-C ends the demo)", flush=True)
         if warning := warning_of(args.host):
             print(warning, flush=True)
         suggest("predict", "--help")

@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--limit")
     add = parser.add_argument
     add("command", choices=("train", "maps"))
-    add("--weights", type=Path, metavar="FILE", help="maps: the weights file of train")
+    add("--weights", type=Path, metavar="FILE", help="maps: the file that train wrote")
     add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
     add("--epochs", **cli.COUNT_FLAG, default=8, help="train: epochs (default: 8)")
     args = parser.parse_args()

@@ -67,8 +67,8 @@ def parse_arguments() -> argparse.Namespace:
         "--metrics",
         choices=("table", "all"),
         default="table",
-        help="all: compute the slow metrics, too, and show them unless --columns is passed; "
-        "camouflage_context is computed only with --columns (default: table)",
+        help="table (default), or all: compute the slow metrics, too, and show them unless "
+        "--columns is passed; camouflage_context is computed only if --columns names it",
     )
     for flag, effect in SWITCHES.items():
         add(flag, action="store_true", help=effect)
@@ -82,9 +82,10 @@ def parse_arguments() -> argparse.Namespace:
         "--draws",
         type=cli.at_least(100),
         metavar="N",
-        help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 per pair if this is more)",
+        help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 per pair of methods if this "
+        "is more)",
     )
-    add("--images", type=Path, metavar="FILE", help="only images listed as SET/STEM, as in test.py")
+    add("--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM")
     return parser.parse_args()
 
 
@@ -93,7 +94,7 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
         "--columns",
         nargs="+",
         metavar="C",
-        help=f"metrics in the tables, of: {' '.join((*COLUMNS, *extra_columns()))}",
+        help=f"metrics in the tables, any of: {' '.join((*COLUMNS, *extra_columns()))}",
     )
     parser.add_argument(
         "--digits", type=int, default=3, metavar="N", help="decimals in the tables (default: 3)"
@@ -195,7 +196,9 @@ def check_significance(
     """Check, before any evaluation, that --significance has methods and metrics to compare."""
     if not args.significance:
         if args.draws:
-            raise InputError("--draws: has no effect alone. Fix: pass --significance, too.")
+            raise InputError(
+                "--draws has no effect without --significance. Fix: pass --significance, too."
+            )
         return
     metrics_per_image(columns)
     if args.draws and args.draws > MOST_DRAWS:
@@ -231,7 +234,7 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
         missing = name_list(results.incomplete)
         print(
             f"{cli.program()}: not scored: {missing} (see above). Fix: add or replace these maps, "
-            "or pass --allow-missing to score the others.",
+            "or pass --allow-missing to score the other maps.",
             file=sys.stderr,
         )
         return cli.EXIT_INPUT_ERROR

@@ -47,8 +47,8 @@ def parse_arguments() -> argparse.Namespace:
     add(
         "--check",
         metavar="ROOT",
-        help="folder of sets: compare with PyTorch on their images; a file that differs by more "
-        f"than {TOLERANCE:g} in saliency is not written",
+        help="folder of sets: compare the file with PyTorch on the images of the sets; a file that "
+        f"differs by more than {TOLERANCE:g} in saliency is not written",
     )
     cli.add_flags(parser, "--near", help="for --check: which depth values are near (default: auto)")
     add("--benchmark", action="store_true", help="compare images/s with PyTorch")
@@ -120,7 +120,7 @@ def load_images(
             f"--check {args.check}: no set with colour images. Fix: pass a folder of RGB sets"
         )
     second = model.config.second_modality
-    refuse_other_modality(sets, second, "the network", f"pass --check a folder with {second}")
+    refuse_other_modality(sets, second, "the network", f"pass a folder with {second} to --check")
     sets = with_encodings(sets, args.near, quiet=True, ask_disparity=True)
     dataset = SodDataset(sets, size, depth_rule=model.config.depth_rule, with_gt=False)
     batch = default_collate([dataset[index] for index in range(min(args.limit, len(dataset)))])
@@ -153,7 +153,7 @@ def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: 
             f"{output}: not written: its saliency differs from PyTorch's by up to {saliency:.1e}. "
             "Fix: pass another --format or --opset"
         )
-    shown = f"{int(has_depth.sum())} of them with depth; inputs with, without and with mixed depth"
+    shown = f"{int(has_depth.sum())} of them with depth; inputs with depth, without and mixed"
     print(f"check: {counted(len(rgb), 'image')}, {shown}")
     print(f"largest difference: {logits:.1e} in logits, {saliency:.1e} in saliency")
 
@@ -173,7 +173,7 @@ def benchmark(
     seconds = in_turn([partial(run, *inputs) for run in contestants.values()], args.rounds)
     threads = counted(torch.get_num_threads(), "thread")
     print(f"one image of {size} x {size} at a time, CPU, {threads}:\n")
-    print(f"| {model.config.preset} | images/s (median) | slowest to fastest of {args.rounds} |")
+    print(f"| {model.config.preset} | images/s (median) | range in {args.rounds} rounds |")
     print("|---|---|---|")
     for name, times in zip(contestants, seconds, strict=True):
         speed = 1 / statistics.median(times)

@@ -78,7 +78,8 @@ def main() -> int:
     cv2.setNumThreads(1)  # the work is divided among processes
     if args.scores and args.no_normalize:
         raise InputError(
-            "--no-normalize has no effect: --scores determines the normalisation. Fix: omit it."
+            "--no-normalize has no effect: --scores determines the normalisation. "
+            "Fix: omit --no-normalize."
         )
     wants_figure = bool(args.figure or args.worst or args.best or args.disagreement)
     if wants_figure:

@@ -30,7 +30,7 @@ def main() -> None:
     cli.add_flags(parser, "--near")
     cli.add_flags(parser, "--workers", help="threads that pack (default: all cores)")
     cli.add_flags(parser, "--output", help="folder for the pack, or for the unpacked sets")
-    cli.add_flags(parser, "--overwrite", help="replace an existing pack or files")
+    cli.add_flags(parser, "--overwrite", help="replace an existing pack, or existing files")
     add = parser.add_argument
     add("--side", type=int, metavar="S", help="longer side in pixels; no image is enlarged")
     add("--quality", type=int, default=85, metavar="Q", help="JPEG quality, 1 to 100 (default: 85)")
@@ -41,7 +41,7 @@ def main() -> None:
         metavar="X",
         help="ratio of the images of each set to pack (default: 1)",
     )
-    add("--seed", type=int, default=0, metavar="N", help="seed of the first image with --share")
+    add("--seed", type=int, default=0, metavar="N", help="with --share: decides the first image")
     add("--shard-mb", type=float, default=15, metavar="M", help="size limit in MiB (default: 15)")
     add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
     args = parser.parse_args()

@@ -131,7 +131,7 @@ def map_video(args: argparse.Namespace) -> int:
     predictor, _ = load(args)
     if predictor.second != DEPTH:
         trained = f"--weights {args.weights}: trained on {predictor.second.maps}"
-        print(f"{trained}; maps of a video use colour alone")
+        print(f"{trained}; maps of a video are predicted from colour alone")
     options = {"near": args.near, "smooth": args.smooth or 0.0, "overwrite": args.overwrite}
     predict_video(predictor, *videos_in(output), **options)
     if args.overlay:

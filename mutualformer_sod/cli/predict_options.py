@@ -39,7 +39,7 @@ def make_parser(description: str) -> cli.Parser:
     parser = cli.Parser(description, EPILOG)
     add = parser.add_argument
     files = {"type": Path, "metavar": "FILE|DIR"}
-    add("pictures", nargs="*", **files, help="as --rgb; or one video")
+    add("pictures", nargs="*", **files, help="pictures or folders, as --rgb; or one video")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--rgb", nargs="+", **files, help="pictures, or folders of pictures")
     source.add_argument("--video", type=Path, metavar="FILE", help="a video, instead of pictures")
@@ -52,8 +52,8 @@ def make_parser(description: str) -> cli.Parser:
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
         help="orientation of the depth map of a picture with an orientation tag; stored: that of "
-        "the picture in its file; shown: that of the picture as shown; auto: stored, unless the "
-        "sides of the map match only the shown picture (default)",
+        "the picture in its file; shown: that of the picture as shown; auto (default): stored, "
+        "unless the sides of the map match only the shown picture",
     )
     cli.add_flags(parser, "--estimate-depth")
     add(
@@ -66,7 +66,7 @@ def make_parser(description: str) -> cli.Parser:
         "--smooth",
         type=float,
         metavar="RATIO",
-        help="smooth the maps of a video over time: ratio of the past in each map, 0 to 0.95",
+        help="smooth the maps of a video over time: weight of the previous map, 0 to 0.95",
     )
     cli.add_flags(parser, "--weights", "--device", "--amp")
     cli.add_flags(
@@ -82,11 +82,11 @@ def make_parser(description: str) -> cli.Parser:
         choices=("auto", "white", "black", "disparity", "strict"),
         default="auto",
         help="which depth values are near the camera: large (white) or small (black); "
-        "disparity: large, and 0 means no value; auto: decided from the maps and their type, such "
-        "as millimetres (default); strict: auto, but stop if the evidence is weak or contradicts "
+        "disparity: large, and 0 means no value; auto (default): decided from the maps and their "
+        "type, such as millimetres; strict: auto, but stop if the evidence is weak or contradicts "
         "the type",
     )
-    add("--overlay", action="store_true", help="also write the map on the picture")
+    add("--overlay", action="store_true", help="also write each picture blended with its map")
     add("--cutout", action="store_true", help="also write the cut-out object")
     add(
         "--background",

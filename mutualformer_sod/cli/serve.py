@@ -102,7 +102,7 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = uvicorn.Server(config)
-    print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends it)", flush=True)
+    print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends the service)", flush=True)
     if warning := warning_of(args.host):
         print(f"{warning}, without a password", flush=True)
     address = address_of(listening, args.host, here=True)

@@ -25,7 +25,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--weights", "--batch-size", "--device", "--limit")
     cli.add_flags(parser, "--output", help="folder of the maps")
-    cli.add_flags(parser, "--overwrite", help="replace maps with other settings")
+    cli.add_flags(parser, "--overwrite", help="replace maps made with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
     cli.add_flags(
         parser, "--workers", type=cli.at_least(0), default=2, help="loader processes (default: 2)"
@@ -139,7 +139,7 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
     sets = [item for item in found if item.has_rgb]
     for item in found if is_main() else ():
         if not item.has_rgb:
-            print(f"{item.name}: has only ground truths, so no maps are written")
+            print(f"{item.name}: no colour images, so no maps are written")
     refuse_other_modality(sets, second, f"--weights {args.weights}")
     blind = [item.name for item in sets if modality not in ("both", "rgb") and not item.has_depth]
     if blind:
@@ -155,7 +155,7 @@ def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
     if not sets:
         roots = " ".join(args.data)
         raise InputError(
-            f"--data {roots}: no colour images, nothing to map. Fix: pass sets with RGB folders."
+            f"--data {roots}: no set with colour images. Fix: pass sets with RGB folders."
         )
     sets = limited(sets, args.limit)
     for item in sets if is_main() else ():

@@ -59,8 +59,8 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     train, test = find_sets(record["train"], "train"), find_sets(record["test"], "test")
     if data_fingerprint(_both(train, test)) != record["fingerprint"]:
         raise InputError(
-            f"`output` {output}: the images changed since the start (names or sizes of files). "
-            "Fix: restore the images, or pass another folder."
+            f"`output` {output}: the images have changed since the start (names or sizes of "
+            "files). Fix: restore the images, or pass another folder."
         )
     return record
 
@@ -230,12 +230,15 @@ def _split(folder: Path, options: Options) -> None:
         if test:
             parts["test"].append(replace(item, samples=tuple(test)))
     if not parts["test"]:
-        raise InputError("`data`: sets of one image cannot be split. Fix: pass `test_data`.")
+        raise InputError(
+            "`data`: no set can be split: each has one image or, with `test_data`, no depth. "
+            "Fix: pass `test_data` without `holdout`."
+        )
     # Two scenes may contain copies of the same image.
     copies = {path for path, _ in find_overlap(parts["train"], parts["test"])}
     if copies:
         left_out = counted(len(copies), "training image")
-        print(f"split: {left_out} left out, because the test set has copies")
+        print(f"split: {left_out} left out (copies of test images)")
     for name, sets in parts.items():
         shutil.rmtree(folder / name, ignore_errors=True)  # links of an interrupted start
         for item in sets:

@@ -209,8 +209,8 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
         started = _as_typed(before["options"].get(name))
         value = _as_typed(now["options"][name])
         raise InputError(
-            f"{output}: started with `{name}` {started}, now it is {value}. Fix: pass the "
-            "old value, or another `output`."
+            f"{output}: was started with `{name}` {started}, but `{name}` is now {value}. "
+            "Fix: pass the old value, or another `output`."
         )
     for path in changed(before.get("inputs", {}), now["inputs"]):
         raise InputError(

@@ -210,9 +210,9 @@ class _Scorer:
             return {name: image.scores[name] for name in gallery_columns()}
         mae = np.abs(saliency - self.gt.mask).mean()
         if method not in given or abs(given[method]["mae"] - mae) > _SAME_SCORE:
-            found = "different scores" if method in given else "no scores"
+            found = "not the scores of" if method in given else "no scores of"
             raise InputError(
-                f"--scores: {found} for the map of {method} on {self.image.name}. "
+                f"--scores: {found} the map of {method} on {self.image.name}. "
                 "Fix: run tools/evaluate.py on these maps again, or omit --scores."
             )
         return given[method]

@@ -39,7 +39,9 @@ def depth_otsu(depth: np.ndarray) -> np.ndarray:
         ValueError: the depth map has a rank other than 2, or values outside [0, 1].
     """
     if depth.ndim != 2 or not (depth.min() >= 0 and depth.max() <= 1):
-        raise ValueError(f"depth {depth.shape} is not (H, W) in [0, 1]. Fix: use `depth_to_unit`.")
+        raise ValueError(
+            f"depth of shape {depth.shape} is not (H, W) in [0, 1]. Fix: use `depth_to_unit`."
+        )
     levels = np.rint(depth * 255).astype(np.uint8)
     if levels.min() == levels.max():
         return np.zeros(depth.shape, np.float32)

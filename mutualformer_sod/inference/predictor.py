@@ -178,7 +178,7 @@ class Predictor:
             raise InputError(f"rgb is a {type(rgb).__name__}. Fix: pass a numpy array.")
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
             raise InputError(
-                f"rgb is {rgb.shape} {rgb.dtype}. Fix: pass (H, W, 3) uint8, a grey image as "
+                f"rgb is {rgb.shape} {rgb.dtype}. Fix: pass (H, W, 3) uint8; pass a grey image as "
                 "numpy.dstack([grey] * 3)."
             )
         if depth is None and (encoding is not None or near is not None):

@@ -108,6 +108,6 @@ class FrameTimes:
             )
         if self._untimed:
             print(
-                f"{self._video}: {counted(self._untimed, 'frame')} had no time: placed one "
-                "interval after the previous frame"
+                f"{self._video}: {counted(self._untimed, 'frame')} without a timestamp, each "
+                "placed one interval after the previous frame"
             )

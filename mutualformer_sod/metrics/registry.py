@@ -119,7 +119,10 @@ def register(metric: Metric) -> None:
     """
     taken = {*METRICS, *(name for name, column in COLUMNS.items() if column)}
     if taken & {metric.name, *metric.columns}:
-        raise ValueError(f"metric {metric.name!r}: the name is in use. Fix: choose another name.")
+        raise ValueError(
+            f"metric {metric.name!r}: its name or the name of one of its columns is in use. "
+            "Fix: choose another name."
+        )
     METRICS[metric.name] = metric
     COLUMNS.update(metric.columns)
 

@@ -149,7 +149,7 @@ class Results:
             for set_name, scores in cells.items():
                 wrong = [n for n, v in scores.items() if not math.isfinite(v)]
                 if wrong or "images" not in scores or not set(scores) & set(COLUMNS):
-                    raise ValueError(f"scores of {method} on {set_name}")
+                    raise ValueError(f"unusable scores of {method} on {set_name}")
                 self.marks.setdefault(method, {}).setdefault(set_name, [])
 
     def merge(self, other: Results, source: str) -> None:

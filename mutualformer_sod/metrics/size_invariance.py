@@ -20,7 +20,10 @@ _SMALLEST = 50  # minimum area of an object in pixels; if all are smaller, the l
 
 @once
 def object_boxes(gt: GroundTruth) -> list[Window]:
-    """Return the bounding box of each 4-connected object, or [] without foreground."""
+    """Return the bounding boxes of 4-connected objects, or [] without foreground.
+
+    Objects of fewer than 50 pixels are omitted; if all are smaller, the largest are returned.
+    """
     _, _, stats, _ = cv2.connectedComponentsWithStats(gt.bytes, connectivity=4)
     stats = stats[1:]
     if not len(stats):
@@ -42,7 +45,7 @@ def _parts(pair: MapPair) -> list[tuple[Window, np.ndarray]]:
 
 
 def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
-    """Count levels by class in a window or under a mask, (2, 256) int64."""
+    """Count the pixels of each class and level in a window or under a mask, (2, 256) int64."""
     inside = pair.gt.mask[where].ravel() * np.int64(LEVELS) + pair.levels[where].ravel()
     return np.bincount(inside, minlength=2 * LEVELS).reshape(2, LEVELS)
 
@@ -52,7 +55,7 @@ def si_mae(pair: MapPair) -> float:
 
     The score is a weighted mean. The MAE in the box of each object has the weight 1, and the MAE
     outside all boxes has the weight (area outside) / (area of all boxes). If the boxes cover the
-    image, the MAE outside has the weight 0; the reference divides by zero.
+    image, the MAE outside has the weight 0; the reference code divides by zero in this case.
     """
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))

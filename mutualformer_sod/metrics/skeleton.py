@@ -34,7 +34,8 @@ _REMOVED = _removal_table()
 def skeleton(mask: np.ndarray) -> np.ndarray:
     """Return a mask (H, W) bool thinned to lines that are one pixel wide, (H, W) bool.
 
-    A sub-iteration tests only pixels next to a pixel that the last two sub-iterations removed.
+    The first two sub-iterations test all border pixels. A later sub-iteration tests only pixels
+    next to a pixel that one of the last two sub-iterations removed.
     """
     height, width = mask.shape
     stride = width + 2
@@ -61,7 +62,7 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
 
 
 def _distinct(indices: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Return the distinct indices, with ``order`` as a scratch array of the image size."""
+    """Return ``indices`` without repetitions; ``order`` is a scratch array of the image size."""
     number = np.arange(indices.size)
     order[indices] = number
     return indices[order[indices] == number]

@@ -39,7 +39,7 @@ class SuspiciousImages:
     def inverse_is_better(self) -> bool:
         """Whether the maps in `inverted` have a far higher max F as 1 - map.
 
-        If a map is poor but not inverted, the max F of the map and of 1 - map is hardly above the F
+        If a map is poor but not inverted, neither its max F nor that of 1 - map is far above the F
         of an all-foreground map.
         """
         own, inverse = self.inverted_f.max(axis=1)

@@ -46,7 +46,7 @@ def is_suspect(iou: float) -> bool:
 
 
 class SwapSearch:
-    """Collect the maps of one method on one set with the lowest IoU, and find swapped pairs."""
+    """Collect the maps with the lowest IoU of one method on one set, and find swapped pairs."""
 
     def __init__(self) -> None:
         self._poorest: list[tuple[float, str, Path, Path, Thumbnails | None]] = []
@@ -90,7 +90,7 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 
 def _fits_better(one: Thumbnails, other: Thumbnails) -> bool:
-    """Return whether the map of ``one`` matches the mask of ``other`` far better than its own."""
+    """Return whether the map of ``one`` matches ``other.mask`` far better than ``one.mask``."""
     own = float((one.saliency * one.mask).sum())
     foreign = float((one.saliency * other.mask).sum())
     return foreign > _GOOD_FIT and foreign - own > _GAIN

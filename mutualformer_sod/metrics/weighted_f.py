@@ -27,8 +27,8 @@ _DECAY[[0, -1]] = 0.0
 def weighted_f(pair: MapPair) -> float:
     """Return the weighted F-measure in [0, 1] with beta^2 = 1, or 0 for an empty ground truth.
 
-    Errors on the foreground are smoothed by a Gaussian, in which a background pixel has the error
-    of the nearest foreground pixel. Errors on the background have the weight
+    Errors on the foreground are smoothed by a Gaussian. For the smoothing, a background pixel gets
+    the error of the nearest foreground pixel. Errors on the background have the weight
     2 - 0.5^(distance / 5).
     """
     levels, histogram, gt = pair.levels, pair.histogram, pair.gt
@@ -72,7 +72,7 @@ def _relief(levels: np.ndarray, histogram: JointHistogram, gt: GroundTruth) -> f
 
 
 def _window_of_relief(histogram: JointHistogram, gt: GroundTruth) -> Window:
-    """Return a window with `gt.window` and pixels near the foreground where the map is not 0."""
+    """Return a window that covers `gt.window` and the pixels near it where the map is not 0."""
     # Outside the histogram's window the map has its lowest level, usually 0.
     whole = slice(0, gt.shape[0]), slice(0, gt.shape[1])
     busy = histogram.window if histogram.darkest == 0.0 else whole

@@ -4,9 +4,9 @@ The paper diffuses a cross-modal affinity S through the two self-affinities,
 
     S(t+1) = eps * L S(t) R + (1 - eps) * A,        S(0) = I,
 
-and applies the result to the values of the other modality, with A = W_r + W_d. ``Diffusion``
-selects L, R and A. For the rgb side, the released code has L = W_r^T and R = W_d, and computes one
-step:
+and applies the result to the values of the other modality. In the paper, A = W_r + W_d.
+``Diffusion`` selects L, R and A. For the rgb side, the released code has L = W_r^T and R = W_d, and
+computes one step:
 
     S_rd = 0.6 W_r^T W_d + 0.4 (W_r + W_d),        O_rd = S_rd V_d.
 

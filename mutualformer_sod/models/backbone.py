@@ -41,7 +41,7 @@ def create_timm_model(
             return timm.create_model(name, pretrained=True, **arguments)
         except Exception as error:  # the hub client raises errors of a dozen types
             raise InputError(
-                f"ImageNet weights of {name} could not be downloaded: {type(error).__name__}. Fix: "
+                f"timm's weights of {name} could not be downloaded: {type(error).__name__}. Fix: "
                 f"pass pretrained=FILE (--pretrained FILE) with timm's weights of {name}, "
                 "or omit pretrained to start from random weights"
             ) from error

@@ -35,8 +35,8 @@ class MutualFormerBlock(nn.Module):
         diffusion: options of the recurrence of cross-diffusion.
         attention: "auto", "dense" or "tiled", as in ``affinity.cross_diffusion_attention``.
         cross: "diffusion", or one of two ablations. "attention" is plain cross-attention,
-            softmax(q_r k_d^T / sqrt(d)) V_d and the reverse. "none" omits attention across the
-            modalities.
+            softmax(q_r k_d^T / sqrt(d)) V_d for rgb, with r and d exchanged for depth. "none" omits
+            attention across the modalities.
         fused_attention: use self-attention over the fused stream.
 
     Raises:
@@ -192,7 +192,7 @@ def remap_released_names(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> MutualFormerBlock:
-    """Build a released-form MutualFormerBlock, one step, epsilon 0.6, with the authors' weights.
+    """Build a block of the released form (one step, epsilon 0.6) with the authors' weights.
 
     Args:
         state_dict: tensors or arrays by the authors' parameter names. The widths of the block come

@@ -20,7 +20,8 @@ class CpuTraining(TorchFunctionMode):
       Calls with a mask, dropout or other options are not replaced.
     - A depthwise ``F.conv2d`` has channels-last outputs and computes its gradients in float32.
       oneDNN's gradients of a depthwise convolution are slow in bfloat16 and in torch's default
-      layout (docs/speed.md). The following layers also use the channels-last layout.
+      layout (docs/speed.md). The layers after such a convolution also use the channels-last
+      layout.
     """
 
     def __torch_function__(

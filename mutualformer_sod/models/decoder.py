@@ -14,13 +14,13 @@ class Decoder(nn.Module):
     """Decode fused maps to saliency logits at input resolution.
 
     The first stage decodes the deepest map. Each later stage has the stride of the previous stage
-    or half this stride. All maps of a plain ViT have the same stride, and each map feeds one stage.
-    Each finer map feeds the stage with the same stride. Stages at strides 4 and 2 and the head also
-    use the detail branch over RGB and depth at full resolution. The branch makes borders sharper
-    than the token grid, even borders visible only in depth. With ``finest=2``, decoding ends at
-    half resolution and the logits are interpolated, because full resolution takes most of the time.
-    GroupNorm makes the results independent of the batch and of the distribution of the batch over
-    devices.
+    or half this stride. The maps of a plain ViT's blocks have one stride, and each of these maps
+    feeds one stage. A map at a finer stride feeds the stage with this stride. Stages at strides 4
+    and 2 and the head also use the detail branch over RGB and depth at full resolution. The branch
+    makes borders sharper than the token grid allows, even borders visible only in depth. With
+    ``finest=2``, decoding ends at half resolution and the logits are interpolated, because full
+    resolution takes most of the time. GroupNorm makes the results independent of the batch and of
+    the distribution of the batch over devices.
 
     Args:
         channels, strides: channel counts and strides of the fused maps, shallow to deep.
@@ -108,7 +108,8 @@ class Decoder(nn.Module):
     def _convolve(self, conv: nn.Conv2d, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Resize ``parts``, (B, C, h, w) each, to ``size`` and convolve their concatenation.
 
-        In eval mode and float32, sufficiently coarse parts are resized after the multiplication.
+        In eval mode and float32, `convolve_upsampled` processes sufficiently coarse parts: their
+        products with the kernel are computed before the resizing.
         """
         kernels = list(conv.weight.split([part.shape[1] for part in parts], dim=1))
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
@@ -197,7 +198,7 @@ def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) 
 
 
 def _shifted_upsampling(cells: int, size: int, like: Tensor) -> Tensor:
-    """Return a (size, 3 cells) matrix whose row p yields upsampled pixels p - 1, p, p + 1 or 0."""
+    """Return a (size, 3 cells) matrix; row p gives upsampled pixels p - 1, p, p + 1, 0 outside."""
     identity = torch.eye(cells, dtype=like.dtype, device=like.device)[None]
     weights = F.interpolate(identity, size=size, mode="linear", align_corners=False)[0]
     padded = F.pad(weights, (1, 1))  # (cells, size + 2)

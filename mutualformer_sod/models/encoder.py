@@ -27,8 +27,9 @@ class TwoStreamEncoder(nn.Module):
 
     The features of a plain ViT are the output tokens of the blocks ``config.feature_blocks``, after
     the final normalisation and without prefix tokens (CLS, registers). The finer maps of a stem
-    precede the features of the blocks. A hierarchical model has one feature map per stage. With
-    ``config.share``, the streams share all weights except those of the normalisation layers.
+    precede the features of the blocks. A hierarchical model has one feature map per stride of 4 or
+    more. With ``config.share``, the streams share all weights except those of the normalisation
+    layers.
 
     Attributes:
         channels: channel counts C_l of the features, shallow to deep.
@@ -224,8 +225,8 @@ def _stage_indices(backbone: str) -> tuple[int, ...]:
     indices = tuple(index for stride, index in sorted(by_stride.items()) if stride >= 4)
     if len(indices) < 2:
         raise InputError(
-            f"backbone {backbone!r} has stages at fewer than two strides of 4 or more. Fix: "
-            "pass another backbone"
+            f"backbone {backbone!r} has features of fewer than two different strides of 4 or "
+            "more. Fix: pass another backbone"
         )
     return indices
 

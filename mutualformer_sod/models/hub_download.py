@@ -24,12 +24,12 @@ def download(
 ) -> str:
     """Return the path of a downloaded file, or of the cached file if there is no connection.
 
-    The hub's client alone repeats its first request for half a minute, and no option of the client
-    reduces the time.
+    If there is no connection, the hub's client repeats its first request for half a minute, and no
+    option of the client reduces the time. This function therefore checks the connection first.
 
     Args:
-        patient: whether the hub's client handles a slow network and a busy hub. If False, the file
-            is not downloaded after any failure of the first request.
+        patient: start the download even if the first request shows a slow network or a busy hub.
+            If False, any failure of the first request prevents the download.
         revision, token, local_files_only, options: arguments of `huggingface_hub.hf_hub_download`.
 
     Raises:
@@ -56,7 +56,10 @@ def download(
 
 
 def _no_connection(address: str, token: str | bool | None, patient: bool) -> Exception | None:
-    """Return the error of a request if the hub is unreachable; otherwise return None."""
+    """Return the error of a request if the hub is unreachable; otherwise return None.
+
+    Without ``patient``, every error counts as an unreachable hub.
+    """
     problem = None
     for pause in (0.0, _PAUSE_SECONDS):
         time.sleep(pause)

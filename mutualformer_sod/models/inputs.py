@@ -30,7 +30,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
         scale = ", for example rgb.float() / 255" if rgb.dtype == torch.uint8 else ""
         raise InputError(f"rgb is {tuple(rgb.shape)} {rgb.dtype}. {_RGB}{scale}")
     if 0 in rgb.shape:
-        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty tensor. {_RGB}, B, H, W 1 or more")
+        raise InputError(f"rgb is {tuple(rgb.shape)}, an empty tensor. {_RGB}, with B, H, W >= 1")
     if depth is None:
         if has_depth is not None:
             raise InputError("has_depth is passed without depth. Fix: pass both, or neither")
@@ -57,7 +57,7 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
 def hide_modality(
     modality: str, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Hide the modality of a batch that is not visible.
+    """Hide rgb or the second modality of a batch, unless both are visible.
 
     The visible ``modality`` is "rgb", "both", "depth" or the name of another second modality.
     Hidden depth is marked as missing, and hidden colours become mid-grey. The tensors have the

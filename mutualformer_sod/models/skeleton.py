@@ -10,7 +10,7 @@ from torch import nn
 
 
 def timm_skeleton(name: str, **arguments: Any) -> nn.Module:
-    """Return the structure of a timm model without memory for weights or an initialisation.
+    """Return a timm model whose weights have shapes, but no memory and no values (meta tensors).
 
     Building a skeleton takes as long as building a small model, so skeletons are cached. Callers
     must not change a skeleton.

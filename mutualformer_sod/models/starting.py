@@ -19,7 +19,7 @@ from mutualformer_sod.models.detector import SaliencyDetector
 
 
 def load_network(model: SaliencyDetector, path: str | Path) -> str:
-    """Load weights of the same configuration into a model and return a line for the user.
+    """Load weights into a model of the same configuration, and return a line for the user.
 
     Position embeddings are resampled if the image size differs.
 
@@ -54,7 +54,9 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Load the encoder of a weights file with any fusion and return a line for the user.
+    """Load only the encoder of a weights file, and return a line for the user.
+
+    The file may have any fusion method.
 
     In weights trained without depth, the depth stream is untrained, so both streams get the
     normalisation layers of rgb. A file with only one stream is loaded into both streams.

@@ -37,7 +37,7 @@ class Comparison:
         means: (k,) means over the images of a set, or averages of the means of several sets.
         critical_difference: critical difference of the average ranks (Nemenyi).
         groups: indices of the methods of each group without a significant difference of ranks, best
-            first. If Friedman's test does not reject, all methods are one group.
+            first. If Friedman's test is not significant, all methods are one group.
     """
 
     set_name: str
@@ -104,7 +104,7 @@ def metrics_per_image(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def default_draws(methods: int) -> int:
-    """Return the default number of resamples; Holm's correction of more pairs needs more."""
+    """Return the default number of resamples; more pairs need more, due to Holm's correction."""
     return min(MOST_DRAWS, max(LEAST_DRAWS, _DRAWS_PER_PAIR * methods * (methods - 1) // 2))
 
 

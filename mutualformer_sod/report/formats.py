@@ -132,7 +132,7 @@ def escape_markdown(text: str) -> str:
 def latex_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
-    r"""Return a LaTeX table for booktabs, whose macros a document may define beforehand."""
+    r"""Return a LaTeX table that needs booktabs; a document may define the table's macros first."""
     numbers = numbered_marks(rows)
     ranks = {name: rank_rows(rows, name) for name in columns}
     titles = [latex_title(COLUMNS[name]) for name in columns]

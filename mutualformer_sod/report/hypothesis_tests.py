@@ -135,9 +135,9 @@ def paired_bootstrap(
 ) -> PairedBootstrap:
     """Compare all pairs of methods by the percentile bootstrap over images (Efron 1979).
 
-    The mean over the images of a group (e.g. a set), averaged over the groups, is compared. Images
-    are drawn with replacement within each group. All methods use the same draws. Each group is an
-    array (N, k) of finite scores of N images and k methods.
+    The compared value is the mean over the images of each group (e.g. a set), averaged over the
+    groups. Images are drawn with replacement within each group. All methods use the same draws.
+    Each group is an array (N, k) of finite scores of N images and k methods.
 
     Raises:
         InputError: no group, fewer than two methods, no image, or a score that is not finite.

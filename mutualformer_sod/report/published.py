@@ -28,7 +28,9 @@ def check_published(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def with_published(rows: Sequence[Row], methods: Sequence[str] = DEFAULT_PUBLISHED) -> list[Row]:
-    """Add the quoted rows of each set, and the differences from the first method.
+    """Add the quoted rows and the difference rows of each set.
+
+    A difference row has the scores of a measured row minus those of the first of ``methods``.
 
     The mark of a quoted row names the source paper, because papers report different scores for one
     method. The mark also states the setting in the source paper, such as the backbone.

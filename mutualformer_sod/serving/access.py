@@ -49,8 +49,8 @@ def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
     The server has the loopback addresses, ``host`` and ``others``. If ``host`` is 0.0.0.0 or ::,
-    the names of this machine and all IP addresses belong to the server, too, because only
-    names can be redirected.
+    the names of this machine and all IP addresses belong to the server, too, because DNS
+    rebinding needs a name.
     """
     if not name:
         return False
@@ -89,8 +89,9 @@ def free_port(host: str, port: int) -> int:
 def address_of(listening: socket.socket, host: str, *, here: bool = False) -> str:
     """Return the URL of the server that listens on a socket of `bind`.
 
-    The name ``host``, as passed to `bind`, stays in the URL, because requests must contain it. With
-    ``here`` the local address replaces 0.0.0.0 and ::, for clients on this machine.
+    The URL has the address of the socket, or the name ``host`` if the server refuses requests with
+    this address. With ``here``, the local address replaces 0.0.0.0 and ::, for clients on this
+    machine.
     """
     place, port = listening.getsockname()[:2]
     if here and place in _EVERYWHERE:

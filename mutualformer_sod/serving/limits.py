@@ -20,8 +20,8 @@ class TooLarge(InputError):
 def check_pixels(path: Path, most: int) -> None:
     """Raise InputError for an image or ``.npy`` array with too many pixels, without decoding it.
 
-    A file with an unknown header is accepted, because its reader reports the problem. Only a TIFF
-    with an unknown header is refused, because other decoders may read the file without a limit.
+    A file with an unknown header is accepted, because its reader reports the problem. But a TIFF
+    that Pillow cannot identify is refused, because other decoders may read it without a limit.
     """
     size = _npy_size(path) if path.suffix.lower() == ".npy" else _image_size(path)
     height, width = size or (0, 0)
@@ -33,7 +33,10 @@ def check_pixels(path: Path, most: int) -> None:
 
 
 def _npy_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W) of a .npy file, where W is the product of all axes but the first, or None."""
+    """Return (H, W) of a .npy file, where W is the product of all axes but the first.
+
+    Return None if the header is unreadable or the array has fewer than two axes.
+    """
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)

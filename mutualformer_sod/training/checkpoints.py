@@ -95,7 +95,7 @@ def drop_old_checkpoints(folder: Path) -> None:
 
 
 def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
-    """Remove "last" and "best" checkpoints whose number exceeds ``last`` or ``best``."""
+    """Remove "last" checkpoints with numbers above ``last``, and "best" ones above ``best``."""
     for kind, number in (("last", last), ("best", best)):
         for path in find_checkpoints(folder, kind):
             if int(_NAME.fullmatch(path.name)[2]) > number:

@@ -36,7 +36,7 @@ def train_estimator(
 
     Args:
         model: the estimator, which is trained in place and is in eval mode afterwards.
-        sets: sets with depth. Sets without depth and all ground truth are not used.
+        sets: sets with depth. Sets without depth are ignored. Ground truth is not used.
         holdout: ratio of the images that are used only for evaluation.
         near: which depth values are near, in the format of ``with_encodings``.
 

@@ -48,7 +48,7 @@ class Ema:
 
     @contextlib.contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Context with averaged weights in the model; the exit restores the own weights exactly."""
+        """Context in which the model has averaged weights; its own weights are restored exactly."""
         state = unique_state(model)
         own = {name: tensor.clone() for name, tensor in state.items()}
         try:

@@ -115,13 +115,13 @@ def schedule(
     ``LambdaLR`` is not used. The ratio is a function of the position alone, so a resumed or
     extended run needs no scheduler state, which existing checkpoints lack.
 
-    The warm-up is linear, up to 1. Then the ratio decreases from 1 to ``min_ratio`` by one of these
-    functions of t, where t is 0 at the end of the warm-up and 1 at ``total_steps``,
+    The warm-up is linear, up to 1. Then the ratio is min_ratio + (1 - min_ratio) f(t), where t is 0
+    at the end of the warm-up and 1 at ``total_steps``. The function f is one of
         cosine      (1 + cos(pi t)) / 2
         poly        (1 - t)^poly_power
-        constant    1 throughout
-    or by the schedule of F3Net, which has no warm-up,
-        triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|.
+        constant    1
+    The schedule of F3Net has no warm-up; its f is
+        triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|
 
     Raises:
         InputError (a ValueError): ``kind`` is unknown.

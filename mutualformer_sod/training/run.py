@@ -208,8 +208,8 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
     """Return the precision "off", "bf16" or "fp16", equal in all processes and starts of a run.
 
     Args:
-        asked: ``amp`` of this start. "auto" selects the initial precision of a resumed run. In a
-            new run, "auto" selects "off" if its choices differ between the processes.
+        asked: ``amp`` of this start. In a resumed run, "auto" selects the precision at the start of
+            the run. In a new run, "auto" selects "off" if its choices differ between the processes.
         state: the checkpoint to resume from; None for a new run.
 
     Raises:

@@ -45,7 +45,7 @@ def run_options(
 
 
 def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[str, Any] | None:
-    """Return the checkpoint to resume from, or None if the run has no checkpoint.
+    """Return the checkpoint to resume from, or None if there is no run or no checkpoint.
 
     Args:
         options: ``run_options`` of this start. If the run is or was extended after its end, the

@@ -42,7 +42,7 @@ def replay_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
 
 
 def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSet]:
-    """Find the sets of ``val_sets``, and rename sets with a training part to ``test/NAME``.
+    """Find the sets of ``val_sets``; sets with the name of a training set become ``test/NAME``.
 
     Raises:
         InputError: a set is a test set and ``choose_on_test_set`` is not set, or a set contains a

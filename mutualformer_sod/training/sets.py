@@ -184,7 +184,7 @@ def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | Non
     """Return the folder of estimated depth; None if ``estimated_depth`` is not set.
 
     Raises:
-        InputError: the folder has no map for any set.
+        InputError: the folder has no subfolder for any training set without depth.
     """
     folder = None if config.estimated_depth is None else Path(config.estimated_depth)
     if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):

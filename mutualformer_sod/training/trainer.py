@@ -38,7 +38,8 @@ def train(
     """Train one model, in this process or in all processes that torchrun started.
 
     The result depends on the configuration, the data and the number of images of an update.
-    Interruptions do not change the result. The number of processes changes only rounding.
+    Interruptions do not change the result. The number of processes changes only rounding, unless
+    BatchNorm uses the statistics of the batch.
 
     Args:
         model_overrides: fields of the model configuration that differ from the preset.

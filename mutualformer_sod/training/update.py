@@ -49,8 +49,8 @@ def update_weights(
 ) -> Update:
     """Compute the micro-batches of this process and step the optimiser.
 
-    The gradient of a micro-batch is weighted by ``MicroBatch.ratio``. The result does not depend on
-    the number of processes or micro-batches.
+    The gradient of a micro-batch is weighted by ``MicroBatch.ratio``, so the numbers of processes
+    and micro-batches change only rounding, unless BatchNorm uses the statistics of the batch.
 
     Args:
         parts: micro-batches of this process.

@@ -20,9 +20,9 @@ def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] |
 
     The model has the weights of `Run.averaged`, which are also released.
 
-    Each of the n processes computes every n-th image. The result does not depend on the number of
-    processes, because sums are in float64 in the order of the images, and a CPU computes the images
-    one by one.
+    Each of the n processes computes every n-th image. Sums are in float64 in the order of the
+    images, and a CPU computes the images one by one. On a CPU, the result therefore does not depend
+    on the number of processes.
 
     Returns:
         The means "loss" and "mae", or None if a process received a request to stop.

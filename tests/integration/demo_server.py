@@ -80,7 +80,7 @@ def _start(tool: str, folder: Path, flags: tuple[object, ...]) -> Server:
     server = Server(process)
     for line in process.stdout:
         server.lines.append(line)
-        if "Ctrl-C ends it" in line:
+        if "Ctrl-C ends the" in line:
             server.address = line.split()[0]
             break
     assert server.address, "".join(server.lines)

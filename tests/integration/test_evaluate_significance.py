@@ -129,7 +129,7 @@ def test_significance_of_a_name_that_is_not_unicode_is_escaped(bench):
     ("flags", "message"),
     [
         (["--significance", "--methods", "ours"], "--significance: ours is the only method"),
-        (["--draws", "500"], "--draws: has no effect alone. Fix: pass --significance"),
+        (["--draws", "500"], "--draws has no effect without --significance. Fix: pass"),
         (["--significance", "--draws", "99"], "99 is too small. Fix: pass 100 or more"),
         (["--significance", "--draws", "1000001"], "--draws 1000001 is too large. Fix: pass"),
         (["--significance", "--columns", "max_f_of_mean_pr"], "--columns max_f_of_mean_pr: single"),

@@ -256,7 +256,7 @@ def test_maps_with_broken_record_are_not_replaced(maps, run_folder, scenes, tmp_
 def test_test_of_ground_truth_only_is_refused(run_folder, scenes, tmp_path):
     shutil.copytree(scenes / "SAMPLES" / "GT", tmp_path / "data" / "A" / "GT")
     line = error_line(make_maps(run_folder, tmp_path / "data", tmp_path))
-    assert "nothing to map" in line
+    assert "no set with colour images" in line
 
 
 def test_test_out_of_memory_ends_in_one_line(run_folder, scenes, tmp_path, monkeypatch):

@@ -83,5 +83,5 @@ def test_registered_metric_is_computed_for_maps_that_are_cached_without_it(bench
 
 @pytest.mark.parametrize("name", ["mae", "max_f", "f"])
 def test_register_with_a_name_in_use_is_refused(name):
-    with pytest.raises(ValueError, match="the name is in use"):
+    with pytest.raises(ValueError, match="its name or the name of one of its columns is in use"):
         register(Metric(name, "X", "x", bias))

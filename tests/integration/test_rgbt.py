@@ -127,7 +127,7 @@ def test_test_of_weights_of_another_modality_is_refused(
     root = scenes if sees == "thermal" else thermal_root
     line = error_line(run_test(root, tmp_path / "o", "--weights", weights))
     assert f"was trained on {sees} maps" in line
-    assert ("has depth maps" if sees == "thermal" else "has thermal images") in line
+    assert ("have depth maps" if sees == "thermal" else "have thermal images") in line
     assert "Fix: pass other weights or other --sets, or --modality rgb" in line
     assert not (tmp_path / "o").exists()
 
@@ -242,7 +242,7 @@ def test_predict_of_a_video_with_thermal_weights_is_from_colour_alone(
     given = ("--video", tmp_path / "v.webm", "--weights", thermal_run[0], "--device", "cpu")
     done = run_tool("predict", *given, "--output", tmp_path / "o")
     assert done.status == 0, done.error
-    assert "trained on thermal images; maps of a video use colour alone" in done.output
+    assert "trained on thermal images; maps of a video are predicted from colour" in done.output
     assert (tmp_path / "o" / "v_map.webm").is_file()
     depth = ("--depth-video", tmp_path / "v.webm", "--output", tmp_path / "p")
     assert "Fix: leave --depth-video out" in error_line(run_tool("predict", *given, *depth))

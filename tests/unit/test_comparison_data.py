@@ -133,7 +133,7 @@ def test_prepare_data_with_changed_images_raises(tmp_path):
     data.prepare_data(tmp_path, options)
     image = next((tmp_path / "scenes/test/SAMPLES/RGB").iterdir())
     image.write_bytes(image.read_bytes() + b"x")
-    with pytest.raises(InputError, match="images changed"):
+    with pytest.raises(InputError, match="images have changed"):
         data.prepare_data(tmp_path, options)
 
 

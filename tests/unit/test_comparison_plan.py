@@ -109,9 +109,9 @@ def test_claim_folder_with_other_options_raises(tmp_path):
     plan.claim_folder(tmp_path, options, variants, 2)
     (tmp_path / plan.DATA_FILE).touch()
     plan.claim_folder(tmp_path, options, variants, 2)
-    with pytest.raises(InputError, match=r"`lr` 0\.001, now it is 0\.01"):
+    with pytest.raises(InputError, match=r"`lr` 0\.001, but `lr` is now 0\.01"):
         plan.claim_folder(tmp_path, Options(fields={"dim": 32}, lr=0.01), variants, 2)
-    with pytest.raises(InputError, match="`fields` dim=32, now it is"):
+    with pytest.raises(InputError, match="`fields` dim=32, but `fields` is now"):
         plan.claim_folder(tmp_path, Options(), variants, 2)
 
 

@@ -186,7 +186,7 @@ def test_second_modality_of_mixed_sets_names_both(tmp_path):
     with pytest.raises(InputError, match="A has depth maps, B has thermal images"):
         second_modality([c, a, b])
     refuse_other_modality([b, c], "thermal", "the network")
-    with pytest.raises(InputError, match="the network was trained on thermal maps, but A has"):
+    with pytest.raises(InputError, match="trained on thermal maps, but these sets have depth"):
         refuse_other_modality([a, b, c], "thermal", "the network")
 
 

@@ -1,7 +1,7 @@
-"""Print one line for each package of setup.cfg that this interpreter lacks.
+"""Print one line for each requirement of setup.cfg that this interpreter does not meet.
 
-The exit status is 1 if a package is missing. tools/env.sh runs this file before the installation,
-so the file imports only the standard library.
+The exit status is 1 if a requirement is not met. tools/env.sh runs this file before the
+installation, so the file imports only the standard library.
 Usage: requirements.py [EXTRA ...]
 """
 

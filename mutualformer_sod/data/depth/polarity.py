@@ -209,7 +209,7 @@ def _encoding_of_distances(
             )
         if prevails:
             if not quiet:
-                remedy = f"pass {flags['black']} if they are distances"
+                remedy = f"pass {flags['black']} if the maps contain distances"
                 _log.warning("%s: %s: large values are used as near; %s", label, problem, remedy)
             return _encoding(samples, units, "white", evidence.margin, f"not distances: {problem}")
     margin = evidence.margin if agrees else -evidence.margin

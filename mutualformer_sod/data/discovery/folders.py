@@ -69,7 +69,7 @@ def search(roots: Iterable[Path | str]) -> list[Candidate]:
 def _folder(root: Path) -> Path:
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {problem}. Fix: pass --data a folder with data sets")
+        raise InputError(f"{root}: {problem}. Fix: pass a folder of data sets to --data")
     return root
 
 

@@ -140,7 +140,7 @@ def refuse_other_modality(
     """
     other = [item for item in sets if item.modality and item.modality.name != expected]
     if other:
-        found = f"{name_list(item.name for item in other)} has {other[0].modality.maps}"
+        found = f"these sets have {other[0].modality.maps}: {name_list(o.name for o in other)}"
         raise InputError(f"{network} was trained on {expected} maps, but {found}. Fix: {remedy}")
 
 

@@ -8,7 +8,8 @@ and its released code differ; ``config.score_on`` selects the form:
     "input" (paper)   X_m <- X_m where s_m >= theta, else X_m';  then a block whose attention
                       has the input s_m LN(X_m)
 
-The penalty is a mean; the weight of the released code's sum depends on image and batch size.
+The penalty is a mean. The released code uses a sum, whose weight depends on the image size and the
+batch size.
 """
 
 import itertools
@@ -65,7 +66,7 @@ class TokenFusionConfig(FusionConfig):
 class TokenFusion(Fusion):
     """Exchange tokens in every block of the shared encoder.
 
-    The control "random" exchanges random tokens, in eval mode the same tokens of all images.
+    The control "random" exchanges random tokens. In eval mode, these are the same in all images.
     """
 
     joint_attention = False
