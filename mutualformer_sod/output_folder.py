@@ -68,7 +68,7 @@ class OutputFolder:
         if self.is_begun and (different := changed(self.read() or {}, settings)):
             raise InputError(
                 f"`output` {self.path}: the value of {different[0]} differs "
-                f"from that of its {self.content}. "
+                f"from the value in the existing {self.content}. "
                 "Fix: pass another folder, or delete this folder."
             )
         self.write(settings)

@@ -30,7 +30,7 @@ from mutualformer_sod.models.fusion.mutualformer import MutualFormerFusion
 from mutualformer_sod.models.fusion.streams import build_fusion
 from mutualformer_sod.models.joint_encoder import JointEncoder
 
-HEAD_DIM = 64  # width of each head, as in DeiT, without effect on the MACs
+HEAD_DIM = 64  # width of each head, as in DeiT; it does not change the MACs
 Call = Callable[[], Any]
 
 

@@ -113,7 +113,7 @@ def time_measures(pairs: list[Pair], rounds: int) -> None:
     """Print the times of each metric, of all metrics together, and of pysodmetrics."""
     inputs = [(pred, gt, MapPair(pred, gt)) for pred, gt in pairs]
     for _, _, pair in inputs:
-        weighted_f(pair)  # computes the distances of the ground truth, which are reused
+        weighted_f(pair)  # stores the distances to the foreground, which the timed calls reuse
     runs = {
         "  joint histogram": lambda p, g, pair: MapPair(p, g),
         "  MAE": lambda p, g, pair: mae(pair),
@@ -210,7 +210,8 @@ def time_runs(pairs: list[Pair], args: argparse.Namespace) -> None:
             for stem in maps:
                 run(maps[stem], gts[stem])
 
-        # Passes over all images alternate: a real run does not share the processor's caches.
+        # Each function reads all images in turn: if they alternated per image, the second function
+        # would find its data in the processor's caches, unlike a real run.
         runs = {FLOOR: partial(over_all, read_and_count), WHOLE: partial(over_all, ours)}
         if measures:
             step = partial(read_and_step, measures)

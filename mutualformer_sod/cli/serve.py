@@ -107,6 +107,6 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
         print(f"{warning}, without a password", flush=True)
     address = address_of(listening, args.host, here=True)
     suggest_program("curl", "-f", "-F", "rgb=@photo.jpg", f"{address}/map", "-o", "map.png")
-    with StopRequest():  # uvicorn repeats the signal at its end
+    with StopRequest():  # uvicorn raises the signal again when it ends
         server.run(sockets=[listening])
     print("stopped", flush=True)

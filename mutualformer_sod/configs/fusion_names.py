@@ -20,7 +20,7 @@ from mutualformer_sod.configs.fusion import (
 
 _PACKAGE = "mutualformer_sod.models.fusion"
 _FOLDER = Path(__file__).resolve().parents[1] / "models" / "fusion"
-_COMMON = (AttentionConfig, Diffusion)  # bases of the configurations
+_COMMON = (AttentionConfig, Diffusion)  # base classes of the configurations
 _REGISTERED = re.compile(r"""^@register_fusion\(\s*(?:["']([^"']+)["']|DEFAULT_FUSION)""", re.M)
 
 

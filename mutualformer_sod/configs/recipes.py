@@ -17,7 +17,7 @@ FOLDER = Path(__file__).with_name("recipes")
 _FILES = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOLDER.glob("*.json"))}
 
 RECIPES: dict[str, dict[str, Any]] = {name: file["options"] for name, file in _FILES.items()}
-FINE_TUNE = "fine-tune"  # the default of --fine-tune
+FINE_TUNE = "fine-tune"  # the default recipe with --fine-tune
 DESCRIPTIONS: dict[str, str] = {name: file["description"] for name, file in _FILES.items()}
 
 

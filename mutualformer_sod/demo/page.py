@@ -21,7 +21,7 @@ from mutualformer_sod.serving.access import refusal
 
 _ABOUT = """# Salient object detection from colour and depth
 Drop a picture, and its depth map if there is one. Salient objects are white in the map."""
-# No font, script or picture of other hosts: the page works without internet access.
+# No font, script or picture from other hosts: the page works without internet access.
 _FONTS = ("ui-sans-serif", "system-ui", "sans-serif")
 _MONO = ("ui-monospace", "monospace")
 _CALLS = ("/gradio_api/call/", "/gradio_api/queue/", "/gradio_api/run/", "/gradio_api/api/")

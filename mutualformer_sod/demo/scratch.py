@@ -90,7 +90,7 @@ def prepare_gradio(folder: Path) -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
     }
-    # gradio sends a request to its own server, which must bypass a proxy.
+    # gradio sends a request to its own server; this request must bypass a proxy.
     own = ["127.0.0.1", "localhost", "::1"]
     for name in ("NO_PROXY", "no_proxy"):
         os.environ[name] = ",".join([*filter(None, [os.environ.get(name)]), *own])

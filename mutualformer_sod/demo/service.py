@@ -42,7 +42,7 @@ class Request:
     rgb: Path | None  # None before the user has chosen a picture
     depth: Path | None  # None for RGB alone
     weights: str  # one of the names of `Service.predictors`
-    threshold: float = 0.0  # values >= threshold become 1, and others 0; 0 does not change the map
+    threshold: float = 0.0  # values >= threshold become 1, others 0; threshold 0 has no effect
     invert: bool = False  # invert the polarity of the depth
 
 
@@ -106,7 +106,7 @@ class Service:
     def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
         """Return the output of the network, from the cache if possible."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
-        # The reader of a depth map depends on the suffix.
+        # The suffix decides how a depth map is read.
         suffix = request.depth and request.depth.suffix.lower()
         key = (*files, suffix, request.weights, request.invert)
         prediction = self._cache.pop(key, None)

@@ -130,7 +130,8 @@ def _describe(roots: tuple[list[str], list[str]], options: Options) -> dict[str,
     tests = [_discover([root], None, "test") for root in roots[1]]
     held_out = tests[-1] if is_split else []
     others = [item for sets in (tests[:-1] if is_split else tests) for item in sets]
-    # An error is raised if --near names no set or several sets, or if no set has depth.
+    # An error is raised if a name in --near does not match exactly one set, or if --near sets a
+    # polarity although no set has depth.
     every = [*whole, *others]
     chosen_sides([item.name for item in every], near, any(item.has_depth for item in every))
     train_near, test_near = _decide_near(whole, near), _decide_near(others, near)

@@ -57,7 +57,7 @@ def _compare(
     variants = [reference, *(name for name in dict.fromkeys(owners) if name != reference)]
     columns = [np.flatnonzero(np.array(owners) == name) for name in variants]
     observed = hypothesis_tests.mean_of_groups(groups)  # (runs,)
-    resampled = hypothesis_tests.bootstrap_means(groups, draws)  # (draws, runs), images only
+    resampled = hypothesis_tests.bootstrap_means(groups, draws)  # (draws, runs); only images drawn
     rng = np.random.default_rng(1)
     drawn = np.stack([_draw_seeds(resampled[:, own], rng) for own in columns], axis=1)
     means = np.array([observed[own].mean() for own in columns])

@@ -152,7 +152,7 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
             raise ValueError("a score is NaN or infinite")
         numbered = [(name, int(seed)) for name, seed in runs]
         found = ImageScores(numbered, images, scores, record.pop("sources"))
-        _check_complete(path, images, record.pop("images", None))  # none in earlier files
+        _check_complete(path, images, record.pop("images", None))  # earlier files have no counts
         return found, record
     except InputError:
         raise

@@ -175,7 +175,7 @@ def train_config(
         seed=run.seed,
         output=str(run.folder),
     )
-    # Variants without depth ignore near and estimated depth, but share the cache by equal options.
+    # Variants without depth ignore these two options, but equal options let all runs share a cache.
     return dataclasses.replace(
         config, near=tuple(sources["near"]), estimated_depth=options.estimated_depth
     )

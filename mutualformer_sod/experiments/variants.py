@@ -30,7 +30,7 @@ class Variant:
     fields: dict[str, Any] = field(default_factory=dict)
     modality: str = "both"  # of training and testing: "both", "rgb" or "depth"
     meaning: str = ""  # short description for the table
-    matches: str | None = None  # variant whose exchange ratio is used (of the same seed)
+    matches: str | None = None  # variant whose exchange ratio for the same seed is used
 
     @property
     def folder(self) -> str:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 WINDOWS = (90, 6)  # sides in pixels of the windows of the two passes
-_MARGIN = sum(WINDOWS)  # maximum number of rows around a band that affect its colours
+_MARGIN = sum(WINDOWS)  # rows read on each side of a band; farther rows do not affect its colours
 BAND_PIXELS = 10**6  # number of pixels processed at once as float colours
 _EPSILON = 1e-5
 

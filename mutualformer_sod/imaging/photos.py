@@ -133,7 +133,7 @@ def _opened(path: Path | str, data: bytes) -> Iterator[Image.Image]:
         check_file(path, data)
     try:
         with warnings.catch_warnings(), _without_pixel_limit():
-            warnings.simplefilter("ignore")  # of unusual metadata, which are ignored
+            warnings.simplefilter("ignore")  # warnings about unusual metadata
             Image.init()  # otherwise open() recognises only some formats
             try:
                 image = Image.open(io.BytesIO(data), formats=_FORMATS)

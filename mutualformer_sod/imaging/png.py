@@ -63,7 +63,7 @@ def write_png(
 def read_note(path: Path) -> dict[str, Any] | None:
     """Return the note that `write_png` stored in a file, or None."""
     with path.open("rb") as file:
-        start = file.read(len(PNG) + 25 + 8)  # signature, header chunk, head of the next
+        start = file.read(len(PNG) + 25 + 8)  # signature, header chunk, head of the next chunk
         if len(start) < 41 or not start.startswith(PNG) or start[-4:] != b"tEXt":
             return None
         (length,) = struct.unpack(">I", start[-8:-4])

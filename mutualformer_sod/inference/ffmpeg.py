@@ -21,7 +21,7 @@ INSTALL = "pip install -e '.[video]'"
 
 _IN_WEBM = ("opus", "vorbis")  # audio codecs that are copied; other codecs are converted to Opus
 _OPUS_RATE, _OPUS_SAMPLES = 48000, 960  # samples/s, samples per packet (20 ms)
-_BT601, _LIMITED = 6, 1  # colours of the conversion from RGB: AVCOL_SPC_SMPTE170M, MPEG range
+_BT601, _LIMITED = 6, 1  # colour space and range of the video: AVCOL_SPC_SMPTE170M, MPEG
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"}
 _VP9 |= {"auto-alt-ref": "0", "lag-in-frames": "0"}  # colours and alpha are coded frame by frame
 

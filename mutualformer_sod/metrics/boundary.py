@@ -13,7 +13,7 @@ from mutualformer_sod.metrics.registry import hidden_metric
 
 _WIDTH = 0.02  # width of the boundary as a ratio of the image's diagonal
 _STEPS = 5  # number of radii of the mean boundary accuracy
-_SIDES_PER_RADIUS = 300  # (H + W) / this is the upper limit of the radii in pixels
+_SIDES_PER_RADIUS = 300  # radii are at most (H + W) / _SIDES_PER_RADIUS pixels, but at least 1
 
 
 def boundary(image: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ def ciede2000(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     hue = hue + np.where(far & (hue < 2.0 * np.pi), 2.0 * np.pi, 0.0)
     hue = np.where(far & (h1 + h2 >= 2.0 * np.pi), hue - 2.0 * np.pi, hue) / 2.0
     hue = np.where(colourless, h1 + h2, hue)
-    # Join the differences of lightness, chroma and hue, each divided by its tolerance.
+    # Combine the differences of lightness, chroma and hue, each divided by its tolerance.
     chroma = (c1 + c2) / 2.0
     offset = ((l1 + l2) / 2.0 - 50.0) ** 2
     lightness_difference = (l2 - l1) / (1.0 + 0.015 * offset / np.sqrt(20.0 + offset))

@@ -69,7 +69,7 @@ def _points(region: np.ndarray, beside: np.ndarray) -> int:
     points = np.concatenate(contours).reshape(-1, 2)
     columns, rows = points.T
     candidates = np.flatnonzero(near[rows, columns])
-    # A pixel of an earlier contour or point is not drawn again.
+    # A pixel that occurs several times in the contours is drawn once, at its first occurrence.
     _, first = np.unique((rows * region.shape[1] + columns)[candidates], return_index=True)
     drawn = np.zeros(len(points), np.bool_)
     drawn[candidates[first]] = True

@@ -20,7 +20,7 @@ from mutualformer_sod.metrics.results import Results, scoring_protocol
 from mutualformer_sod.metrics.scoring import Cell, Outcome, score_set
 from mutualformer_sod.workers import worker_pool
 
-_HINTS = 3  # hints in one error
+_HINTS = 3  # maximum number of hints in one error
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _FARTHEST_NEIGHBOUR = 4  # maximum row or column offset of a pixel's nearest for
 
 def _neighbour_table() -> np.ndarray:
     """Return the (row, column) offsets at each squared distance up to the reach, (19, 8, 2)."""
-    # The reference prefers the smallest column of equidistant pixels, then the smallest row.
+    # Of equidistant pixels, the reference prefers the smallest column, then the smallest row.
     steps = range(-_FARTHEST_NEIGHBOUR, _FARTHEST_NEIGHBOUR + 1)
     table = np.zeros((_REACH_SQUARED + 1, 8, 2), np.int64)
     for squared in range(_REACH_SQUARED + 1):
@@ -135,7 +135,7 @@ class GroundTruth:
         wanted = _union(known, window) if known else window
         if wanted != known:
             background = np.ascontiguousarray(self.inverse_bytes[wanted])
-            # Exact: these are float32 roots of integers, see `squared`.
+            # The distances are exact: float32 roots of integers, see `squared`.
             distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
             self._distance = wanted, distance
         offsets = zip(window, wanted, strict=True)

@@ -43,7 +43,7 @@ def _pyramid(edge: np.ndarray) -> list[np.ndarray]:
 def _gt_cells(gt: GroundTruth) -> tuple[list[np.ndarray], list[float]]:
     """Return the edge cells of each size as flat indices, and the denominators of the ratios."""
     cells = [np.flatnonzero(level) for level in _pyramid(edges(gt.bytes))]
-    # The reference adds up in half precision: more than 2048 cells are rounded, so that a score can
+    # The reference adds up in half precision: counts above 2048 are rounded, so that a score can
     # exceed 1 by 5e-4. From 65520 cells on, the denominator is infinite.
     with np.errstate(over="ignore"):
         return cells, [float(np.float16(c.size) + np.float16(1)) for c in cells]

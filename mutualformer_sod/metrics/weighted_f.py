@@ -9,7 +9,7 @@ from mutualformer_sod.metrics.pair import MapPair
 
 EPS = float(np.spacing(1.0))
 SIGMA = 5.0
-HALF_LIFE = 5.0  # pixels over which the extra weight of a background error halves
+HALF_LIFE = 5.0  # pixels over which 2 minus the weight of a background error halves
 # Distance in pixels from the foreground's box beyond which a weight is set to 2. The error of the
 # weight is at most 2e-7, which changes the score by at most 1e-7.
 _FARTHEST = 112

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mutualformer_sod.configs.model import DecoderConfig
 from mutualformer_sod.models.encoder import resize
 
-_WORTH = 5 * 10**7  # minimum number of saved products that outweighs the calls (CHOSEN)
+_WORTH = 5 * 10**7  # minimum number of saved products that outweighs the additional calls (CHOSEN)
 
 
 class Decoder(nn.Module):

@@ -12,7 +12,7 @@ from mutualformer_sod.configs.released import HUB_FILE, released_weights
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.hub_download import download
 
-_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # name of a pair by the second modality
+_PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # name of the pair of RGB and each second modality
 _TAG = "rgb-d"  # replaced in the cards of other pairs
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _DOWNLOAD_OPTIONS = ("revision", "cache_dir", "force_download", "local_files_only", "token")

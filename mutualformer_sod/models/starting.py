@@ -110,7 +110,7 @@ def _how_to_fit(stored: ModelConfig, wanted: ModelConfig, *parts: str) -> str:
     fusion = stored.fusion.fusion
     if "fusion" not in parts:
         fusion = wanted.fusion.fusion
-        if stored.image_size != wanted.image_size:  # a complete network is resampled
+        if stored.image_size != wanted.image_size:  # --fine-tune resamples the embeddings
             flags.append(f"--size {stored.image_size}")
     elif fusion != wanted.fusion.fusion:
         flags.append(f"--fusion {fusion}")

@@ -61,7 +61,7 @@ def friedman(scores: np.ndarray, larger_is_better: bool = True) -> Friedman:
     Raises:
         InputError: fewer than two methods, no block, or a score that is not finite.
     """
-    from scipy.stats import chi2, rankdata  # this import needs a second
+    from scipy.stats import chi2, rankdata  # this import takes 1 s
 
     scores = _checked(scores)
     blocks, methods = scores.shape
@@ -219,6 +219,6 @@ def _checked(scores: np.ndarray, name: str = "scores") -> np.ndarray:
     if scores.ndim != 2 or scores.shape[1] < 2 or not len(scores) or not np.isfinite(scores).all():
         raise InputError(
             f"`{name}` of shape {scores.shape}: the shape is wrong, or a value is not finite. Fix: "
-            "pass (images, methods) with one or more images and two or more methods."
+            "pass finite scores of shape (images, methods), at least (1, 2)."
         )
     return scores

@@ -41,7 +41,8 @@ Orientation = Annotated[
     Form(
         alias="depth-orientation",
         description="Orientation of the depth map if the picture has an orientation tag. stored: "
-        "that of the stored picture; shown: that of the picture as shown; auto: the sides decide.",
+        "that of the stored picture; shown: that of the picture as shown; auto: stored, unless the "
+        "sides of the map match only the shown picture.",
     ),
 ]
 Background = Annotated[
@@ -64,7 +65,9 @@ def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
     async def check_fields(request: Request) -> None:
         given = Counter(name for name, _ in (await request.form()).multi_items())
         for name in request.query_params:
-            raise InputError(f"{name[:_NAME_LENGTH]}: is a query parameter. Fix: send a field.")
+            raise InputError(
+                f"{name[:_NAME_LENGTH]}: is a query parameter. Fix: send it as a form field."
+            )
         for name, count in given.items():
             if name not in known:
                 fields = ", ".join(known)

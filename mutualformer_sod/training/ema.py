@@ -71,7 +71,8 @@ class Ema:
             name, _ = min(different)
             raise InputError(
                 f"the checkpoint's averaged weights are of another model: the shape of {name!r} is "
-                f"{theirs.get(name)}, in this run {ours.get(name)}. Fix: restore the checkpoint"
+                f"{theirs.get(name)} in the checkpoint and {ours.get(name)} in this run. Fix: "
+                "restore the checkpoint"
             )
         _copy(state["averages"], self.averages)
         self.updates = state["updates"]

@@ -115,7 +115,7 @@ class Run:
         if self.config.compile:
             self.network = torch.compile(self.network)
         if world_size() > 1:
-            # DistributedDataParallel fixes its list of parameters with gradients at creation.
+            # At its creation, DistributedDataParallel fixes the list of parameters with gradients.
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # speed only
             ids = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.network, device_ids=ids)
@@ -189,7 +189,8 @@ class Run:
             load_unique_state(self.model, state["model"])
         except InputError as error:
             raise InputError(
-                f"{output}: checkpoint: {error}. Fix: restore the file, or pass another `output`."
+                f"{output}: checkpoint: {error}. Fix: restore the checkpoint, or pass another "
+                "`output`."
             ) from error
         # Older checkpoints do not store the normalisation; their runs used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))

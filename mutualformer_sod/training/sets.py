@@ -133,7 +133,7 @@ def gather_training_data(config: TrainConfig, model: ModelConfig) -> TrainingDat
     for sod_set in train_sets:
         ratio = 0.0 if val_sets else config.holdout
         by = config.holdout_by
-        if by == "auto":  # each photograph has its own scene; frames of a camera share scenes
+        if by == "auto":  # photographs show different scenes; frames of a depth camera share scenes
             by = "scene" if sod_set.has_depth else "image"
         train, held = hold_out(sod_set.samples, ratio, config.seed, by)
         counts[sod_set.name] = len(train)
@@ -189,7 +189,7 @@ def _estimated_folder(config: TrainConfig, sets: Sequence[SodSet]) -> Path | Non
     folder = None if config.estimated_depth is None else Path(config.estimated_depth)
     if folder and not any((folder / s.name).is_dir() for s in sets if not s.has_depth):
         raise InputError(
-            f"`estimated_depth` {folder}: no folder SET for any training set without depth. "
+            f"`estimated_depth` {folder}: has no folder named after a training set without depth. "
             "Fix: write the maps with tools/estimate_depth.py maps."
         )
     return folder

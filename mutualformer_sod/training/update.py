@@ -20,7 +20,7 @@ from mutualformer_sod.training.optimiser import schedule, set_learning_rate
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import MicroBatch
 
-LEAST_SCALE = 2.0**-14  # minimum in fp16; non-finite gradients at lower scales have other causes
+LEAST_SCALE = 2.0**-14  # least fp16 loss scale; non-finite gradients below it have other causes
 STATISTICS = "statistics/"
 GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the full size
 
@@ -173,6 +173,6 @@ def _refuse(run: Run, finite: bool, names: list[str]) -> None:
     if not distributed.is_main():
         raise ReportedElsewhere
     raise InputError(
-        f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1} "
-        f"on the images {', '.join(suspects)}. Fix: check the images, or lower `lr`."
+        f"the loss or its gradient is not finite in epoch {run.epoch + 1}, update {run.step + 1}, "
+        f"for the images {', '.join(suspects)}. Fix: check the images, or lower `lr`."
     )

@@ -219,7 +219,7 @@ def test_folder_without_estimated_depth_for_any_set_is_refused(root, tmp_path):
     for path in (root / "SAMPLES" / "depth").iterdir():
         path.unlink()
     (root / "SAMPLES" / "depth").rmdir()
-    with pytest.raises(InputError, match=r"`estimated_depth` .*no folder SET"):
+    with pytest.raises(InputError, match=r"`estimated_depth` .*has no folder named"):
         gather(root, invent_depth=0.5, estimated_depth=str(tmp_path))
 
 

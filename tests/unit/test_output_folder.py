@@ -70,7 +70,7 @@ def test_changed_compares_the_settings_of_now_as_json():
 def test_claim_with_the_same_settings_continues_and_with_others_is_refused(folder):
     folder.claim({"weights": "a", "amp": "off"})
     folder.claim({"weights": "a", "amp": "off"})
-    problem = r"`output` .*out: the value of weights differs from that of its run\. Fix: "
+    problem = r"`output` .*out: the value of weights differs from .* in the existing run\. Fix: "
     with pytest.raises(InputError, match=problem):
         folder.claim({"weights": "b", "amp": "off"})
 

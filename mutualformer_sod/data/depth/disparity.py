@@ -14,7 +14,7 @@ from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits
 
 DISPARITY = "disparity"
 _ZERO_RATIO = 0.001  # minimum ratio of zeros; stereo has no value for a few percent of the pixels
-_LEAST = 128  # minimum of the least positive value (half a pixel x 256); lower in relative maps
+_LEAST = 128  # smallest positive disparity: half a pixel x 256; relative maps have smaller values
 _STEPS = (1, 256)  # accepted common factors; integer disparities in pixels are multiples of 256
 _REACH = 10_000  # maximum range of indoor depth cameras in millimetres (39 pixels as disparity)
 

@@ -9,7 +9,7 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 
 _CENTRE_WEIGHT = 0.5  # relative to "ground"; with weight 1, "centre" dominates views from above
-_MOST_EXTREME = 0.75  # maximum ratio of extreme pixels that are ignored
+_MOST_EXTREME = 0.75  # extreme pixels are ignored if they are at most this ratio of all pixels
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _CODE_RATIO = 0.01  # minimum ratio of pixels with a hole code
 _LEVELS_OF_A_COPY = 16
 MOST_LEVELS = 16  # maps with fewer different values are reported as maps of few levels
 _LEVEL_PIXELS = 4096  # number of pixels that is usually enough to find `MOST_LEVELS` values
-_CODE_GAP = 0.9  # maximum ratio of all other values to the hole code
+_CODE_GAP = 0.9  # all other values are at most this ratio of the hole code
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class DepthUnits:
     """Units of the values of a set."""
 
     metric: bool  # true for distances in millimetres or metres, false for relative depth
-    high: float  # largest possible value; for distances the 99th percentile
+    high: float  # largest possible or found value; for distances the 99th percentile
     reason: str
     hole_code: int | None = None  # an additional value that means "no measurement", or None
     step: int = 1  # factor of a 16-bit copy of 8-bit maps, else 1
@@ -110,7 +110,7 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
     """Find the factor of 8-bit maps stored in 16 bits (257 or a power of two), or return None."""
     largest = max(int(sample.pixels.max()) for sample in samples)
-    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):  # other factors may be centimetres
+    for step in (257, 256, 128, 64, 32, 16, 8, 4, 2):  # other factors may come from centimetres
         fits = largest <= 255 * step
         if fits and all((sample.pixels % step == 0).all() for sample in samples):
             levels = np.unique(np.concatenate([np.unique(sample.pixels) for sample in samples]))

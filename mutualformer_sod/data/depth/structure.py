@@ -15,7 +15,7 @@ Depth of another image reaches 2 in 5 % of the cases (docs/data.md).
 _SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise
 _LEAST_SIDE = 96  # smaller maps have too few edges for a decision
 _BLUR = 0.8  # standard deviation in pixels of the blur before the gradient
-_SURROUND = 6.0  # standard deviation in pixels of the local mean that is subtracted from the edges
+_SURROUND = 6.0  # standard deviation in pixels of the blur that is subtracted from the edges
 _BORDER = 4  # ignored pixels at the border, because every image has edges along its border
 _NEAR = 8  # shifts of up to 8 pixels are not compared, because real depth is registered roughly
 _TOLERANCE = np.ones((3, 3), np.uint8)  # accepts a registration error of one pixel

@@ -104,7 +104,7 @@ def name_of_set(root: Path, parts: Sequence[str]) -> str:
     """Return the name of a set from its root and the folders below, without split levels."""
     kept = [part for part in parts if part.casefold() not in _LEVELS]
     if not kept and parts and parts[-1].casefold().startswith("rgbd_for_"):
-        kept = [parts[-1]]  # the merged training folder, below any root
+        kept = [parts[-1]]  # a merged folder, such as RGBD_for_train, names its set
     if not kept:
         above = [part for part in root.resolve().parts if part.casefold() not in _LEVELS]
         kept = [above[-1] if len(above) > 1 else root.resolve().name]  # "/test" is named test

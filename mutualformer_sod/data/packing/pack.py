@@ -38,7 +38,7 @@ class PackOptions:
 
     side: int  # maximum length of the longer side in pixels, 32 or more; images are not enlarged
     quality: int = 85  # JPEG quality, 1 to 100
-    share: float = 1.0  # ratio of the images of each set that are packed, in (0, 1], evenly spaced
+    share: float = 1.0  # ratio of packed images in each set, in (0, 1]; they are evenly spaced
     seed: int = 0  # seed that decides the first of the evenly spaced images
     shard_mb: float = 15.0  # maximum size of a shard in MiB
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-_MIN_AREA, _MAX_AREA = 0.03, 0.35  # ratio of the image, for objects and distractors
+_MIN_AREA, _MAX_AREA = 0.03, 0.35  # ratios of the image area, for objects and distractors
 
 
 class Random:

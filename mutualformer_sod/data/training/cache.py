@@ -87,7 +87,7 @@ class SetCache:
 
     def _bytes(self) -> np.ndarray:
         if self._block is not None:
-            # The array is not stored, because torch may move the tensor for another process.
+            # The array is not stored, because torch may move the tensor to shared memory.
             return self._block.numpy()
         if self._mapped is None:
             found = open_cache_file(self.path, self.index["key"], check=False)

@@ -41,7 +41,8 @@ def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arr
     parts = [donor[0][box], donor[1][box], mask[box]]
     if rng.random() < 0.5:
         parts = [np.ascontiguousarray(part[:, ::-1]) for part in parts]
-    # The size is relative to the sides of the image: both images are resized to the same square.
+    # The object keeps its size relative to the sides of its image, because both images are resized
+    # to the same square.
     ratio = np.divide(parts[2].shape, mask.shape) * rng.uniform(*_SCALES)
     ratio *= min(1.0, _LARGEST / ratio.max())
     height, width = (max(1, round(s * side)) for s, side in zip(ratio, depth.shape, strict=True))

@@ -111,13 +111,13 @@ class SodDataset(Dataset):
         return [f"{set_name}/{sample.stem}" for set_name, sample, _ in self._items]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        index = range(len(self))[index]  # accept negative indices, which a seed cannot have
+        index = range(len(self))[index]  # accept negative indices; a seed must not be negative
         set_name, sample, _ = self._items[index]
         sequence = np.random.SeedSequence([self.seed, int(self._epoch), index])
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
-        strength = self.augmentation or Augmentation()  # the default draws no random number below
+        strength = self.augmentation or Augmentation()  # its zero ratios draw no random numbers
         modality = sample.modality
         is_depth = depth is not None and modality.has_polarity
 
@@ -153,7 +153,7 @@ class SodDataset(Dataset):
             "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
             "index": index,
-            # A spawned sequence makes the key independent of the numbers of rng.
+            # A spawned sequence makes the key independent of the numbers drawn from rng.
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
         return item if gt_tensor is None else item | {"gt": gt_tensor}
@@ -188,7 +188,7 @@ class SodDataset(Dataset):
         )
         rgb, depth, gt = read_sample(wanted)
         if gt is None and sample.gt is not None:
-            # Predictions have the size of the colour image, which the ground truth must have, too.
+            # Predictions have the colour image's size, so the ground truth must have this size.
             check_size(sample.gt, image_size(sample.gt), sample.rgb, rgb.shape[:2])
         if depth is not None:
             depth = without_flat(sample.modality.to_unit(depth, encoding, self.depth_rule))

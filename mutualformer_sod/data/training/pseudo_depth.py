@@ -37,7 +37,7 @@ def invent_depth(
             depth = _stand(rng, depth, rival)
     else:
         depth = np.float32(scene)
-    if rng.random() < 0.9:  # the other objects are flat, such as a poster on a wall
+    if rng.random() < 0.9:  # otherwise the object is flat, such as a poster on a wall
         depth = _stand(rng, depth, _sloppy(rng, mask))
     if rng.random() < 0.5:
         depth = cv2.GaussianBlur(depth, (0, 0), rng.uniform(0.5, 2.5))
