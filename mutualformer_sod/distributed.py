@@ -87,7 +87,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Return whether this process has rank 0; only rank 0 writes files and prints."""
+    """Return whether this process has rank 0; only rank 0 prints and writes shared files."""
     return rank() == 0
 
 

@@ -15,7 +15,7 @@ class InputError(ValueError):
 
     A message names an argument in backticks, for example "`size` 3 is too small". A
     command replaces the argument by its flag (`with_flags`), prints only the message and exits
-    with status 2 (`cli.common.run`). The traceback of a defect is printed.
+    with status 2 (`cli.common.run`). Other exceptions are defects and keep their tracebacks.
     """
 
 

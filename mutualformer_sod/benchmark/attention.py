@@ -1,4 +1,4 @@
-"""Compare attention and a block with the released computation in time and memory."""
+"""Compare the attention and the block of this package with the released code in time and memory."""
 
 import math
 import statistics

@@ -36,7 +36,7 @@ Call = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a method, whose cost is that of ``run`` minus that of ``without``."""
+    """A measured layer. Its cost is the cost of ``run`` minus the cost of ``without``."""
 
     name: str
     run: Call
@@ -83,15 +83,15 @@ def layer_costs(
     """Measure one layer of each method and one block of a two-stream ViT, for one image on a CPU.
 
     torch counts the MACs before the modules are prepared for inference (``models.device``). Then
-    each round times all modules.
+    each round times all layers in turn.
 
     Args:
         dim: width C of the streams and of the methods, a multiple of 64.
         tokens: number N of tokens of each modality.
         rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: function that returns seconds; on a shared machine, ``time.process_time`` for one
-            thread.
+        clock: function that returns seconds; on a shared machine, pass ``time.process_time`` and
+            use one thread.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.

@@ -24,7 +24,7 @@ def in_turn(
 
     Args:
         rounds: number of timed runs of each function.
-        warm_up: number of runs of each function before the timed runs; not returned.
+        warm_up: number of runs of each function before the timed runs; their times are omitted.
         clock: function that returns seconds, for example a value of ``CLOCKS``.
         enough: total seconds of a function, including the warm-up, after which the function is not
             run again. If a function has no timed run, the seconds of its warm-up are returned.

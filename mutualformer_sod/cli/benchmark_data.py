@@ -159,7 +159,7 @@ def time_windows(step: Callable[[], object], args: argparse.Namespace) -> float:
 def training_step(
     config: TrainConfig, model_config: Any, batch: dict[str, Any], device: Any, amp: str
 ) -> Callable[[], None]:
-    """Return a function that updates new random weights on ``batch`` once per call."""
+    """Return a function that makes one training step on ``batch``; initial weights are random."""
     import torch
 
     from mutualformer_sod.models.detector import SaliencyDetector

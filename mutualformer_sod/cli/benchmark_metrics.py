@@ -1,4 +1,4 @@
-"""Time the metrics, and pysodmetrics if this package is installed, on one core."""
+"""Time the metrics, and those of pysodmetrics if it is installed, on one core."""
 
 import argparse
 import os
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def make_pair(seed: int, height: int, width: int, noise: int) -> Pair:
-    """Generate a map, whose background has texture of up to ``noise`` levels, and a ground truth.
+    """Generate a ground truth, and a map with a background texture from 0 to ``noise``.
 
     The map and the ground truth are (height, width) uint8 arrays.
     """

@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
 
     def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], when: str) -> None:
-        """Exit with an error if an argument was passed that has no effect.
+        """Exit with an error if an argument without an effect was passed.
 
         ``when`` is the condition for the message, for example "with --unpack".
         """
@@ -175,7 +175,7 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
 def check_server_flags(parser: Parser, args: argparse.Namespace, **further: float) -> None:
     """Exit with an error if a flag of `add_server_flags` has a value out of range.
 
-    ``further`` contains the upper limits of further arguments, which must also be above 0.
+    ``further`` maps further arguments to upper limits; their values must also be above 0.
     """
     limits = {"max_megapixels": MOST_MEGAPIXELS, "max_upload": 4096, **further}
     for name, most in limits.items():
@@ -194,7 +194,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def check_result_files(args: argparse.Namespace, *names: str) -> None:
-    """Raise InputError if the file of an argument exists, or its folder is not writable."""
+    """Raise InputError if a file exists without --overwrite, or its folder is not writable."""
     for name in names:
         if (path := getattr(args, name)) is not None:
             refuse_existing(path, args.overwrite)

@@ -244,7 +244,7 @@ def report(args: argparse.Namespace, columns: tuple[str, ...], results: Results)
 
 
 def print_comparison(args: argparse.Namespace, results: Results) -> None:
-    """Print the paired comparison on every set on which both methods are scored."""
+    """Print the paired comparison on every set with scores of both methods of ``--compare``."""
     scored = [results.scores.get(method, {}) for method in args.compare]
     wanted = {name: args.compare for name in scored[0] if name in scored[1]}
     tables = read_common(args.output / "per_image.csv", wanted)

@@ -128,7 +128,9 @@ def load_images(
 
 
 def check(exported: Network, original: Any, images: tuple[Tensor, ...], output: Path) -> None:
-    """Compare two networks on images with, without and with mixed depth, singly and as a batch.
+    """Compare two networks on images, singly and as a batch.
+
+    Depth is used for all images that have depth, for no image, and for every second image.
 
     Raises:
         InputError: the saliency of the networks differs by more than ``TOLERANCE``.

@@ -66,7 +66,7 @@ def figure_rows(
 
 
 def find_maps(folder: Path, method: str, sod_set: SodSet, only_set: bool) -> dict[str, Path]:
-    """Return stem -> map of a method on a set, the PNG file if a stem has two files."""
+    """Return stem -> map of a method on a set; if a stem has two files, the PNG file is used."""
     files = {sample.stem: sample.gt or sample.rgb for sample in sod_set.samples}
     found = find_map_folder(
         *(folder, method, sod_set.name, files), only_set=only_set, canonical_name=canonical_name

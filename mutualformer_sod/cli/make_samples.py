@@ -1,4 +1,4 @@
-"""Write generated RGB-D or RGB-T scenes to ``<output>/SAMPLES/{RGB,depth,GT}/<stem>.png``."""
+"""Write generated RGB-D scenes to ``OUTPUT/SAMPLES``, or RGB-T scenes to ``OUTPUT/SAMPLES-T``."""
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest

@@ -99,7 +99,7 @@ def make_parser(description: str) -> cli.Parser:
 
 
 def check_combinations(parser: cli.Parser, args: argparse.Namespace) -> None:
-    """Exit with an error for flags that have no effect together, or a value out of range."""
+    """Refuse flags without an effect in this combination, and values out of range."""
     if args.rgb:
         parser.refuse_unused(args, ("depth_video", "smooth"), "without a video")
     else:
@@ -155,7 +155,7 @@ def free_output(given: Path | None, use: Callable[[Path], _Result]) -> tuple[Pat
     """Return the first of `output_folders` that ``use`` accepts, and the result of ``use``.
 
     Raises:
-        OutputExists: the folder ``given`` has files of other settings.
+        OutputExists: the folder ``given`` has files that were written with other settings.
     """
     folders = output_folders(given)
     while True:

@@ -1,4 +1,4 @@
-"""Write a training set from images without ground truth and confident maps of a network."""
+"""Write a training set from images without ground truth, with confident maps as labels."""
 
 from mutualformer_sod.cli import common as cli
 from mutualformer_sod.cli.next_step import suggest

@@ -114,7 +114,7 @@ def make_maps(args: argparse.Namespace) -> None:
 
 
 def find_sets(args: argparse.Namespace, modality: str, second: str) -> list:
-    """Return the sets whose maps to predict; the main process prints remarks on the sets.
+    """Return the sets for which maps are predicted; the main process prints remarks on the sets.
 
     The network sees ``modality``; ``second`` is the second modality of its training.
     """

@@ -27,7 +27,7 @@ class FusionConfig(Switches):
         head: "merge" decodes one fused map, "ensemble" decodes each stream; "auto" is the head of
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
-        fine_width: width of the levels that convolutions fuse, all except the coarsest.
+        fine_width: width of the levels that convolutions fuse: all finer than the coarsest stride.
         NEEDS: option -> (other option, value): the option has an effect only with this value
             of the other option.
     """
@@ -180,7 +180,7 @@ def restrict_to_method(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Combine the common options of several networks with the own options of one network.
+    """Combine the common options of several networks with the options of one of these networks.
 
     Args:
         common: flat options of the model; an option without effect in this network is dropped.

@@ -80,7 +80,7 @@ class DecoderConfig(Switches):
         detail_width: width of the detail branch at stride 1, doubled at stride 2 and again at 4.
         finest: stride of the finest maps, 1 or 2. With stride 2, the logits are interpolated.
         stage_convs: number of 3x3 convolutions in a stage.
-        side_heads: number of deeply supervised stages, from the second-to-last to coarser stages.
+        side_heads: number of deeply supervised stages: the second-to-last and then coarser ones.
     """
 
     # GroupNorm has 8 groups, and the stage at stride 4 has half the decoder's width.

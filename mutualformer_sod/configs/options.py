@@ -104,7 +104,7 @@ def describe_default(config: type, name: str) -> str:
 
 
 def check_options(config: Any) -> None:
-    """Convert paths to strings and single strings to tuples; then check types and limits.
+    """Convert paths to strings, and in tuple fields a string to a tuple; check types and limits.
 
     Raises:
         InputError: a value has the wrong type or is outside its limit.

@@ -22,12 +22,12 @@ DESCRIPTIONS: dict[str, str] = {name: file["description"] for name, file in _FIL
 
 
 def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
-    """Return the recipe's configuration, or the defaults, with the values of ``fields`` replaced.
+    """Return the recipe's configuration, or the defaults, with some values replaced by ``fields``.
 
     Raises:
-        InputError: unknown recipe, an illegal value, or one of ``fields`` that has no effect with
-            other options. Options of the recipe, and values that switch an option off, may have no
-            effect.
+        InputError: the recipe is unknown, a value is illegal, or one of ``fields`` has no effect
+            in combination with other options. Options of the recipe without an effect, and values
+            that switch an option off, are accepted.
     """
     if recipe is not None and recipe not in RECIPES:
         raise InputError(f"`recipe` {recipe!r} is unknown. Fix: pass one of {', '.join(RECIPES)}.")

@@ -125,7 +125,7 @@ def _wanted(
 
 
 def _labels(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the name of each set, followed by the part if the name has two parts."""
+    """Return the name of each set, followed by its part if another part has the same name."""
     parts = Counter(name for name, _ in {(c.name, c.split) for c in candidates})
     return [
         f"{c.name} ({c.split})" if c.split and parts[c.name] > 1 else c.name for c in candidates

@@ -121,7 +121,7 @@ def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool)
 
 
 def _seen_as(near: str, report: DepthReport) -> list[Path]:
-    """Return the maps with clear evidence that ``near`` values are near."""
+    """Return the maps with clear evidence for the polarity ``near``."""
     sign = 1 if near == "white" else -1
     scores = zip(report.paths, report.evidence.scores, strict=True)
     return [path for path, score in scores if score * sign > _CONTRARY]

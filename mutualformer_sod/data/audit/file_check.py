@@ -34,7 +34,7 @@ def check_training_files(sets: Sequence[SodSet], *, show_bar: bool = True) -> li
     Raises:
         InputError: an image or mask is damaged, a mask is ambiguous or differs in size from its
             image, or no mask of a set has both foreground and background. The message describes
-            the first unusable file and lists the other images.
+            the first unusable file and lists other unusable images.
     """
     masks = iter(_check_all(sets, with_masks=True, show_bar=show_bar))
     lines = []

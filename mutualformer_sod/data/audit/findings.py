@@ -21,7 +21,7 @@ class Finding:
     files: tuple[str, ...] = ()  # the files that the finding concerns
 
     def line(self) -> str:
-        """Return the finding in one line, with the first files and the number of all files."""
+        """Return the finding in one line, with the first files (and the total if more exist)."""
         label = "PROBLEM" if self.level == "problem" else "note"
         files = f": {first_of(self.files)}" if self.files else ""
         remedy = f"; {self.remedy}" if self.remedy else ""

@@ -17,7 +17,7 @@ def check_counts(
 ) -> list[Finding]:
     """Compare the number of images of a set with the number that papers report.
 
-    A known set with part None counts as a test set. Known sets of masks alone are not checked.
+    A known set with part None counts as a test set. Known sets with only masks are not checked.
     """
     name = benchmarks.last_part(label).split(" ")[0]
     if not benchmarks.is_known(name):

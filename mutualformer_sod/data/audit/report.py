@@ -14,7 +14,7 @@ from mutualformer_sod.data.modality import Encoding
 
 
 def check_table(check: Check) -> str:
-    """Return a table with one line per set, and its number of problems in the column "!"."""
+    """Return a table with one line per set; the column "!" gives the number of problems."""
     kinds = {s.modality.name for s in check.sets if s.depth is not None}
     noun = " / ".join(sorted(kinds)) or "depth"
     heads = ("set", "part", "images", "usual", "RGB", noun, "near", "margin", "holes", "GT", "!")

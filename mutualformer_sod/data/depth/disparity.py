@@ -27,7 +27,8 @@ def disparity_question(
     ``samples`` are from all maps of the set, and ``units`` are from `kind.decide_units`.
     Maps of disparity have zeros but no values close to 0. The evidence must also show that large
     values are near, or it must be weak and the values must exceed the range of a depth camera.
-    None of 861 maps in millimetres gave a false alarm as a set of one map (docs/data.md).
+    None of 861 maps in millimetres, each tested as a separate set, gave a false alarm
+    (docs/data.md).
     """
     is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:

@@ -21,7 +21,7 @@ class SetEvidence:
 
     @property
     def scores(self) -> np.ndarray:
-        """Evidence (n,) of each map that large values are near; negative if they are far."""
+        """Evidence (n,), one per map, that large values are near; negative if they are far."""
         return self.ground + _CENTRE_WEIGHT * self.centre
 
     @property

@@ -5,8 +5,8 @@ for a set, from all its depth maps:
 
 1. a polarity passed by ``--near`` is used without evidence;
 2. otherwise the evidence of the maps (`evidence.polarity`) is combined with the units: small is
-   near in millimetres and metres. Evidence that clearly contradicts the units decides if it
-   reaches `TYPE_WEIGHT`, and is refused if it does not;
+   near in millimetres and metres. Evidence that clearly contradicts the units has
+   priority if it reaches `TYPE_WEIGHT`; below this weight, the set is refused;
 3. 16-bit maps that may be disparity (`disparity.disparity_question`) are not decided: an error
    asks the user to pass ``--near``.
 """
@@ -32,10 +32,10 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.workers import in_threads
 
 TYPE_WEIGHT = 2.0
-"""Evidence, summed over the maps, that outweighs contradicting units of distance.
+"""Minimum of margin x number of maps at which evidence outweighs contradicting units of distance.
 
-In NLPR, .03 % of the subsets of 3 maps in millimetres reach 2.0 for the wrong polarity. Five
-disparity maps of NJU2K or DES always reach 2.0 (docs/data.md).
+In NLPR, 0.03 % of the subsets of 3 maps in millimetres reach 2.0 for the wrong polarity. Any five
+disparity maps of NJU2K, or of DES, reach 2.0 (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown

@@ -12,7 +12,7 @@ from mutualformer_sod.imaging.decoding import read_bytes
 
 
 def data_fingerprint(sets: Iterable[SodSet]) -> str:
-    """Hash the names of sets and files and the file sizes to 64 hex digits, without reading files.
+    """Hash set names, file names and file sizes to 64 hex digits, without reading files.
 
     The fingerprint does not depend on the location or the order of the sets.
 

@@ -78,7 +78,7 @@ class FolderLayout(Layout):
         return self.roles.get(name.casefold(), (None, ""))
 
     def find(self, folder: Path, folders: Sequence[str], files: Sequence[str]) -> list[Part]:
-        """Find the sets in a folder; raise InputError for a file or broken link named as a role."""
+        """Find the sets in a folder; refuse a file or broken link with a role folder's name."""
         found: dict[Split | None, dict[str, tuple[Path, ...]]] = {}
         for name in folders:
             split, role = self.role_of(name)

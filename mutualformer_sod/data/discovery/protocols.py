@@ -61,8 +61,8 @@ def discover_benchmarks(
 
     The sets are for a comparison with training images. Files are listed, not paired, so that
     incomplete sets are accepted. Folders of a training split are left out. A folder in
-    ``trained_on`` without a split in its path is a test set if the set has no training split, or
-    only its test split usually has as many images.
+    ``trained_on`` whose path names no split is a test set if the set has no training split, or if
+    the folder's number of images is usual only for the test split.
 
     Raises:
         InputError: a root is not a folder.

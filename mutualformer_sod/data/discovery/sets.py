@@ -85,7 +85,7 @@ def discover_sets(
         The sets in the order of ``names``; if ``names`` is None, in the order of roots and paths.
 
     Raises:
-        InputError: a root or set does not exist, a needed folder is missing, two folders have the
+        InputError: a root or set does not exist, a needed folder is missing, two sets have the
             same name, or files have no partner.
     """
     candidates = search(roots)

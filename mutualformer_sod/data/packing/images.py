@@ -1,9 +1,9 @@
 """Encode the files of a packed image.
 
 Colour images are shrunk by area average and stored as JPEG. Ground truth is shrunk by area average;
-a pixel is foreground if its average is at least one half, or at least the largest average of the
-mask if no average reaches one half. Depth and other maps are resized by nearest neighbour, so that
-type, units, holes and polarity do not change.
+a pixel is foreground if its average is at least one half. If no average of a mask reaches one half,
+the pixels with the largest average are foreground. Depth and other maps are resized by nearest
+neighbour, so that type, units, holes and polarity do not change.
 """
 
 import io

@@ -141,7 +141,7 @@ def unpack_sets(
 
 
 def _by_path(sets: Sequence[SodSet], roots: Sequence[Path | str]) -> dict[str, SodSet]:
-    """Return the sets by their path in the pack, which is the name of a set in recipes."""
+    """Return the sets by their path in the pack; recipes name sets by this path."""
     found: dict[str, SodSet] = {}
     for item in sets:
         root = next(Path(root) for root in roots if item.root.is_relative_to(root))
@@ -227,7 +227,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _compare(index: dict[str, Any], root: Path) -> list[str]:
-    """Find the sets like a training run, and return a line for each changed depth encoding."""
+    """Find the sets as a training run does, and return a line for each changed depth encoding."""
     paths = list(index["sets"])
     sets = with_encodings(discover_sets([root], paths, need_rgb=True, split="train"), quiet=True)
     remarks = []

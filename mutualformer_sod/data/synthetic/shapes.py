@@ -150,7 +150,7 @@ def _polygon_area(points: np.ndarray) -> float:
 def window_of(
     regions: np.ndarray, number: int
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray, np.ndarray]:
-    """Return the box around a region, its mask, and the coordinates x, y of its pixels.
+    """Return a box around a region, with the mask and the coordinates x, y in the box.
 
     The mask is (h, w) bool, and the coordinates are (h, w) float in [-1, 1].
     """

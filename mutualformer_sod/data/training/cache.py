@@ -104,10 +104,10 @@ def build_caches(
     depth_rule: DepthRule = "minmax",
     report: Callable[[str], None] = print,
 ) -> dict[str, SetCache]:
-    """Return caches by the name of the set, decoded or from the cache files of an earlier run.
+    """Return the cache of each set by name: a new cache, or the cache file of an earlier run.
 
     A cache file is used only if its checksums are correct, and the options and the source files
-    (names, sizes, modification times) have not changed. Other cache files are written again.
+    (names, sizes, modification times) have not changed. Otherwise a new cache file is written.
     The sets have colour images and an encoding, and each sample occurs once. ``report`` gets one
     line per set about the size of the cache.
 

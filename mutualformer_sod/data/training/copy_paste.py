@@ -1,4 +1,4 @@
-"""Copy-paste augmentation: paste an object of another RGB-D image, or duplicate the object."""
+"""Copy-paste augmentation: paste an object of another RGB-D image, or duplicate an object."""
 
 import cv2
 import numpy as np

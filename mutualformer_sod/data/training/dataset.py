@@ -51,8 +51,8 @@ class SodDataset(Dataset):
         with_gt: whether ground truth is read if every set has ground truth.
         seed: seed of the augmentations and of depth dropout.
         depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
-        estimated_depth: folder of estimated maps SET/STEM.png, near = white. An existing map
-            provides the surroundings of the object in three of four invented maps.
+        estimated_depth: folder of estimated maps SET/STEM.png, near = white. If the map
+            of an image exists, it replaces the invented surroundings with probability 0.75.
         caches: caches by the name of the set, from `cache.build_caches`; sets without a cache are
             read from files.
 

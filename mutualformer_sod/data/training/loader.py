@@ -17,7 +17,7 @@ _PREFETCH = 4  # batches that a worker loads in advance
 
 
 def _load(dataset: Dataset, batch: Sequence[int]) -> Any:
-    """Return a batch, or the InputError of an item, because torch adds a traceback to errors."""
+    """Return a batch; return an InputError instead of raising it: torch would add a traceback."""
     try:
         return default_collate([dataset[index] for index in batch])
     except InputError as error:

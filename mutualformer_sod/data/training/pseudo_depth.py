@@ -57,7 +57,7 @@ def mislead(
 
     Args:
         depth: (H, W) float in [0, 1], near = 1.
-        other: function that returns the map (h, w) of another image in [0, 1], or None.
+        other: function that returns the map (h, w) in [0, 1] of another image, or returns None.
 
     Returns:
         (H, W) float32 in [0, 1].

@@ -29,10 +29,11 @@ def is_confident(saliency: np.ndarray) -> bool:
 def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     """Write ``OUTPUT/{RGB,depth,GT}`` with the images whose saliency maps are confident.
 
-    Maps of another modality are copied to its folder, such as T for thermal images. A label is 1
-    where the saliency map is at least 0.5, else 0. Existing files are not written again,
-    so that an interrupted run continues. ``maps`` is the folder of the saliency maps STEM.png, .npy
-    or .tif, which have the image sizes. Ground truth of the set is ignored.
+    Maps of a second modality other than depth are copied to the folder of this modality, such as T
+    for thermal images. A label is 1 where the saliency map is at least 0.5, else 0. Existing files
+    are not written again, so that an interrupted run continues. ``maps`` is the folder of the
+    saliency maps STEM.png, .npy or .tif, each with the size of its image. Ground truth of the set
+    is ignored.
 
     Returns:
         Number of images in the new set.

@@ -4,7 +4,7 @@ Colour, depth and ground truth are stacked before they are cropped, flipped or r
 stay aligned. Augmentations of values change one modality, independently of the others. The polarity
 of depth (near = 1) never changes.
 
-The augmentations are flip, crop and multi-scale, as in F3Net, changes of the colours, and, for
+The augmentations are flip, crop and multi-scale as in F3Net; changes of the colours; and, for
 RGB-D, noise, quantisation and holes in the depth. The default strengths were chosen for this
 package.
 """
