@@ -42,7 +42,7 @@ def replacing(path: Path | str, *, sync: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: Path, *others: Path) -> Iterator[None]:
-    """Context that names ``path`` in an OSError that names no file or one of ``others``."""
+    """Context that names ``path`` in an OSError without a file, or with a file of ``others``."""
     try:
         yield
     except OSError as error:

@@ -92,7 +92,8 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
     The constants 1 are an addition of this project, as in the IoU term: if neither map has a
-    boundary, the loss is 0. Only the structure loss distinguishes inside from outside.
+    boundary, the loss is 0. Of the losses, only the structure loss distinguishes
+    the inside of an object from its outside.
 
     ``logits`` and ``gt`` are as in ``structure_loss``. The result is a scalar in [0, 1).
     """

@@ -20,8 +20,8 @@ _ROUNDS = 9
 def measure_costs(path: Path, variants: Sequence[Variant], options: Options, device: str) -> None:
     """Write parameters, MACs, images/s and peak bytes of every variant as JSON.
 
-    The variants are timed in turn. As in the test, the network of ``rgb_only`` has no depth input.
-    The weights are random, because the cost does not depend on the weights.
+    The variants are timed in turn. As in testing, the network of ``rgb_only`` gets no depth. The
+    weights are random, because the cost does not depend on the weights.
     """
     chosen = pick_device(device)
     contestants = [_contestant(variant, options, chosen) for variant in variants]

@@ -1,7 +1,7 @@
 """Generate, split or find the training and test images of a comparison.
 
-All variants and seeds use the same images, and no test image is a training image. Each kind of
-misleading depth is a copy of the test sets with other depth files.
+All variants and seeds use the same images, and no test image is a training image. For each
+kind of misleading depth except "hidden", a copy of the test sets has other depth files.
 """
 
 import shutil
@@ -39,11 +39,12 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
 
     Returns:
         "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set); the
-        "fingerprint" of all files; and "depths", the test part for each kind of test depth.
+        "fingerprint" of all files; and "depths", the test part for each kind of test depth
+        except "hidden".
 
     Raises:
         InputError: the data are unusable, a test image is damaged, an image has changed since the
-            start, or a test image is also a training image.
+            start of the comparison, or a test image is also a training image.
     """
     record = read_data(output)
     roots = _roots(output, options, anew=record is None)
@@ -66,7 +67,7 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
 
 
 def refuse_mixed(options: Options) -> None:
-    """Raise InputError for training and test sets with maps of several modalities."""
+    """Raise InputError if the maps of the training and test sets have several modalities."""
     if not options.data:
         return
     train = _discover(options.data, options.sets or None, "train")
@@ -105,10 +106,12 @@ def find_sets(sources: dict[str, Any], split: str) -> list[SodSet]:
 
 
 def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
-    """Return the groups of an image, which are "all", its set and the kind of its scene.
+    """Return the groups of an image.
 
-    If there are several test folders, the only group of an image is its folder. ``sources`` is the
-    test part of the record of `prepare_data`. The stem of a generated scene ends in the kind.
+    The groups are "all", the set of the image if there are several sets, and the kind of a
+    generated scene. The stem of a generated scene ends in its kind. If there are several test
+    folders, the only group of an image is its folder. ``sources`` is the test part of the record
+    of `prepare_data`.
     """
     if sod_set in sources.get("folders", {}):
         return [sources["folders"][sod_set]]

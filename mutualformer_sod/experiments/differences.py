@@ -35,8 +35,8 @@ def differences(
     variation over seeds.
 
     Returns:
-        group -> one difference for each other variant. The mean over several groups is included if
-        no image is in two groups, because each group resamples images independently.
+        group -> one difference for each other variant. Each group resamples images independently;
+        the mean over several groups is therefore included only if no image is in two groups.
     """
     column = METRICS.index("s_measure")
     groups = {name: values[..., column] for name, values in scores.by_group().items()}
@@ -53,7 +53,10 @@ def differences(
 def _compare(
     groups: Sequence[np.ndarray], owners: Sequence[str], reference: str, draws: int
 ) -> list[Difference]:
-    """Compare the reference with the others on the mean over groups of (images, runs) scores."""
+    """Compare the reference with the other variants by the mean over groups.
+
+    Each group has scores of shape (images, runs).
+    """
     variants = [reference, *(name for name in dict.fromkeys(owners) if name != reference)]
     columns = [np.flatnonzero(np.array(owners) == name) for name in variants]
     observed = hypothesis_tests.mean_of_groups(groups)  # (runs,)

@@ -182,7 +182,7 @@ def train_config(
 
 
 def claim_folder(output: Path, options: Options, variants: Sequence[Variant], seeds: int) -> None:
-    """Start a comparison in a folder, or continue a started comparison, also with more variants.
+    """Start a comparison in a folder, or continue a started comparison; variants may be added.
 
     Raises:
         InputError: the folder has a comparison with other options, inputs or code.
@@ -268,7 +268,7 @@ def alone_in(output: Path) -> Iterator[None]:
     """Context that locks a folder.
 
     Raises:
-        InputError: the folder has other content or is in use.
+        InputError: the folder has files but no comparison, or is in use.
     """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     folder.refuse_foreign()

@@ -147,7 +147,7 @@ def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _reading(table: FusionTable) -> list[str]:
-    """Return notes on the standard deviations, which depend on the number of seeds."""
+    """Return notes on the standard deviations; the notes depend on the number of seeds."""
     counts = [len(table.of(variant)) for variant in table.meanings]
     fewest, most = min(counts), max(counts)
     if most == 1:

@@ -122,7 +122,7 @@ def score_maps(
     training: dict[str, Any],
     kind: str = plan.RIGHT,
 ) -> Results:
-    """Return scores by group and remarks on the maps of a run; write the scores of each image.
+    """Return the scores of a run by group, with remarks on its maps; write the scores per image.
 
     ``sources`` is the record of the test sets, see `prepare_data`; ``kind`` is `plan.RIGHT` or one
     of `plan.DEPTHS`.

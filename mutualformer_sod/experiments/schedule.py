@@ -104,8 +104,8 @@ def do_runs(
     """Start the unfinished runs and wait; return name -> problem of the runs that failed.
 
     Up to ``at_once`` processes work at a time. A run that uses the exchange ratio of another run
-    waits for the other run, and fails if the other run failed. ``describe`` returns the text to
-    print for a finished run and its seconds.
+    waits for the other run, and fails if the other run failed. ``describe`` takes a finished run
+    and its time in s, and returns the text to print.
 
     Raises:
         Stopped, KeyboardInterrupt: SIGTERM or Ctrl-C arrived; the runs in progress were saved.
@@ -158,7 +158,10 @@ def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
 
 @contextlib.contextmanager
 def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
-    """Let the runs in progress save their state, also after SIGTERM and Ctrl-C."""
+    """Context that stops the runs in progress at its end, also after SIGTERM and Ctrl-C.
+
+    The stopped runs save their state.
+    """
     with ended_by_sigterm("finished runs remain; the same command continues the comparison"):
         try:
             yield

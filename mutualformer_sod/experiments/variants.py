@@ -38,7 +38,7 @@ class Variant:
         return re.sub(r"[^\w.=,+-]", "_", self.name)
 
     def overrides(self, common: dict[str, Any]) -> dict[str, Any]:
-        """Return the common options with an effect, combined with the options of this variant."""
+        """Return the common options that affect this variant, combined with its own options."""
         return combine(common, {"share": True} | self.fields)
 
 

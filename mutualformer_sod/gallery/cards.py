@@ -68,12 +68,12 @@ def find_images(
     Args:
         maps_root: folder of ``<method>/<set>/<stem>.png``, see `metrics.folder.find_map_folder`.
         near: values of ``--near``, see `depth.near.parse_near`.
-        limit: maximum number of images of each set, from the first on; None uses all images.
+        limit: use at most this number of first images of each set; None uses all images.
         keep_unmapped: include sets without any map.
         affixes: text around the stems in the names of the maps; None detects this text.
 
     Returns:
-        The images, set by set, and messages on sets and maps that are not used.
+        The images, set by set, and messages about the sets and their maps.
 
     Raises:
         InputError: no map was found, or depth is unreadable.

@@ -128,7 +128,8 @@ def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]
     The files are per_image.csv and scores.json in the output folder of the run.
 
     Returns:
-        (set, stem, method) -> metric -> value, and whether maps were stretched to min-max.
+        (set, stem, method) -> metric -> value, and whether each map was stretched to its own
+        minimum and maximum.
 
     Raises:
         InputError: a file is missing, or was not written by tools/evaluate.py.

@@ -31,7 +31,7 @@ def save_paper_figure(
         rows: one picture for each column, as in `figure.picture_grid`.
 
     Raises:
-        InputError: matplotlib is not installed, or the figure is higher than a PDF page may be.
+        InputError: matplotlib is not installed, or the figure exceeds the page height of PDF.
     """
     check_matplotlib("a figure")
     import matplotlib

@@ -1,8 +1,8 @@
 """Check whether an image file is complete, and find its size, without decoding.
 
-Decoders fill the missing part of a truncated JPEG, and older decoders that of a PNG, with grey and
-report no error. This module checks the last chunk and the checksums of a PNG, and the end marker
-of a JPEG.
+Decoders fill the missing part of a truncated JPEG with grey, and report no error. Older decoders
+do the same with a truncated PNG. This module checks the last chunk and the checksums of a PNG, and
+the end marker of a JPEG.
 """
 
 import struct

@@ -54,8 +54,8 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
 def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
     """Decode the content of a complete image file, with the flags of ``cv2.imdecode``.
 
-    A JPEG with damaged data is decoded as far as possible, and the damage is logged once per
-    process. The path is used in messages only.
+    A JPEG with damaged data is decoded as far as possible, and the damage is logged once for each
+    file. The path is used in messages only.
 
     Returns:
         (H, W) or (H, W, channels in cv2's order), of any dtype.

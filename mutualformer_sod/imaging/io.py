@@ -163,7 +163,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
 
     - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as in
       `write_map`. Values up to 1e-6 outside [0, 1] are clipped. Integral values up to 255 are
-      8-bit levels.
+      8-bit levels in integer maps, and in floating-point maps with a value above 1.
     - 16-bit values lose their lower byte, as in cv2's greyscale reading. True becomes 255.
     - Equal colour channels become one channel. Transparency and axes of length 1 are removed.
 

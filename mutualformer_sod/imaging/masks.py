@@ -36,9 +36,10 @@ def read_mask(path: Path | str, data: bytes | None = None) -> Mask:
     - One channel of 0 and one other value (0/1, 0/2, 0/128, 0/255; 8 or 16 bits, integer or
       floating-point): the other value is foreground.
     - One channel of any other values, 8 or 16 bits: values above 128 of 255 are foreground, as
-      in the reference evaluation code. The mask must have values below 64 and values of 192 or
-      more. At most 5 % of the pixels may be between 64 and 192, or at most 25 % if nearly all of
-      these pixels are at an edge. If all values are 192 or more, all pixels are foreground.
+      in the reference evaluation code. If all values are 192 or more, all pixels are foreground.
+      Otherwise, the mask must have values below 64 and values of 192 or more. At most 5 % of the
+      pixels may be between 64 and 192, or at most 25 % if nearly all of these pixels are at an
+      edge.
     - Colours: one colour on black is foreground.
     - Transparency: the alpha channel must be constant, or the same mask as the colours. If the
       colours are constant, the alpha channel is the mask.

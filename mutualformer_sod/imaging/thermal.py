@@ -31,7 +31,7 @@ def read_thermal(path: Path | str) -> np.ndarray:
 
 
 def ambiguous_ratio(image: np.ndarray) -> float:
-    """Return the ratio of pixels whose colour differs from most pixels of equal luminance.
+    """Return the ratio of pixels that differ in colour from most pixels of equal luminance.
 
     The image is (H, W, 3) uint8, in cv2's order.
     """

@@ -31,7 +31,7 @@ from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.signals import ctrl_c_deferred, ended_by_sigterm
 
 QUEUE_SIZE = 32
-"""Maximum number of maps in the queue, whose logits need 19 MB at 384 x 384."""
+"""Maximum number of maps in the queue; at 384 x 384, the logits of a full queue need 19 MB."""
 
 
 class _Timing(NamedTuple):
@@ -131,7 +131,8 @@ def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int
     CPU, and size (H, W) of the map. The function waits while the queue is full, so that memory is
     bounded. A map does not depend on the thread that writes it. The end of the context waits
     for the queue; after an error the queue is dropped, and no half-written file is left. With 0
-    ``threads`` the caller's thread writes the maps. torch and cv2 release Python's global lock.
+    ``threads`` the caller's thread writes the maps. Threads run in parallel, because torch and cv2
+    release Python's global lock.
 
     Raises:
         OSError: a map could not be written; raised by a later call or at the end.
@@ -160,7 +161,7 @@ def _write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
 
 
 def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
-    """Print the images per second, and the ratio of the time in the network."""
+    """Print the images per second, and the time in the network as a ratio of the running time."""
     totals = [float(sum(part)) for part in zip(_Timing(), *timings, strict=True)]
     images, start_up, running, model = sum_over_processes(totals, device)
     if is_main() and images:

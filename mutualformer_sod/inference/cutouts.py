@@ -1,4 +1,4 @@
-"""Cut the salient object out of a picture, without colours of the background at the border."""
+"""Cut the salient object out of a picture, without background colours at the object's edge."""
 
 import re
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ class CutoutStyle:
 
     @property
     def picture(self) -> Path | None:
-        """Return the path of the background picture, or None for another background."""
+        """Return the path of the background picture, or None if the background is not a picture."""
         if self.file is not None or self.background is None or is_plain(self.background):
             return self.file
         return Path(self.background)

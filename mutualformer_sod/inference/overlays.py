@@ -36,7 +36,7 @@ def cutout(rgb: np.ndarray, saliency: np.ndarray, opacity: np.ndarray | None = N
     Args:
         rgb: (H, W, 3) uint8.
         saliency: (H, W) float in [0, 1].
-        opacity: (H, W) uint8, opacity of the picture before the map; None for an opaque picture.
+        opacity: (H, W) uint8, opacity of the picture itself; None for an opaque picture.
 
     Returns:
         (H, W, 4) uint8: the object's estimated colours (``imaging.foreground``), not premultiplied,

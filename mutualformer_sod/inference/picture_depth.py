@@ -36,7 +36,7 @@ _FEW = 5  # fewer maps are weak evidence of the polarity
 
 @dataclass
 class DepthPlan:
-    """Decisions about all input maps, before the first saliency map is predicted."""
+    """Decisions about all input maps, made before the first saliency map is predicted."""
 
     orientation: str  # see `fit_depth`
     modality: Modality = DEPTH
@@ -56,8 +56,8 @@ def plan_depths(
         orientation, modality: those of the maps, as in `fit_depth`.
 
     Raises:
-        InputError: maps contradict their number type or may be disparity, or the evidence is weak
-            and ``near`` is "strict".
+        InputError: the evidence of the maps contradicts their units, maps may be disparity, or the
+            evidence is weak and ``near`` is "strict".
     """
     plan = DepthPlan(orientation, modality)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
@@ -123,8 +123,8 @@ def fit_depth(
         photo: the picture.
         size: size (h, w) of the result.
         orientation: "stored": the picture's orientation tag applies to the map, too; "shown": the
-            map has the orientation of the picture as shown; "auto": "shown" if the sides of the
-            map match the picture as shown better, else "stored".
+            map has the orientation of the picture as shown; "auto": "shown" if the
+            proportions of the map match the picture as shown better than as stored, else "stored".
         modality: modality of the map.
 
     Returns:

@@ -114,7 +114,7 @@ def map_picture(
     """Write the outputs of one picture, and replace existing outputs of the picture.
 
     Returns:
-        Remarks for the user, and the doubts about the depth map; None if no depth map was used.
+        Remarks for the user; and the doubts about the depth map, or None if no depth map was used.
 
     Raises:
         InputError: the picture or its depth map is unusable.

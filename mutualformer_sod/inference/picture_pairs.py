@@ -149,7 +149,7 @@ def _paired(pictures: Collection[str], files: list[Path], modality: Modality) ->
 def _split_by_suffix(
     folder: Path, suffixes: frozenset[str], remarks: list[str]
 ) -> tuple[list[Path], list[Path]]:
-    """Return the files with one of the suffixes and all other visible entries, both sorted."""
+    """Return the files with one of the suffixes, and the other visible entries, each sorted."""
     hidden, wanted, others = [], [], []
     for path in sorted(folder.iterdir()):
         has_suffix = path.suffix.lower() in suffixes

@@ -197,7 +197,7 @@ class Predictor:
         return self.logits(rgb_tensor[None], depth_batch, None)
 
     def require_depth(self, weights: str | Path, user: str) -> None:
-        """Raise InputError with the name of ``user`` if the second modality is not depth."""
+        """Raise InputError if the second modality is not depth; ``user`` names the caller."""
         if self.second != DEPTH:
             raise InputError(
                 f"`weights` {weights}: were trained on {self.second.maps}, but {user} needs depth."
@@ -205,7 +205,7 @@ class Predictor:
             )
 
     def check_finite(self, logits: Tensor, name: str) -> None:
-        """Raise an InputError about the images ``name`` if a logit is NaN or infinite."""
+        """Raise InputError if a logit is NaN or infinite; the message begins with ``name``."""
         if not logits.isfinite().all():
             other = "" if self.amp == "off" else "pass `amp` off, or "
             raise InputError(

@@ -107,7 +107,7 @@ def predict_video(
         depth_video: depth as 8-bit grey, paired by frame number; None for RGB alone.
         near: "auto" (decided from the first frames of the depth video), "white", "black",
             "disparity" or "strict".
-        smooth: ratio of the past in each map, in [0, 1), see `smoothing.Smoother`; 0 is off.
+        smooth: maximum weight of the past, in [0, 1), see `smoothing.Smoother`; 0 is off.
         overwrite: replace existing files.
 
     Raises:

@@ -20,7 +20,7 @@ MAP, OVERLAY, CUTOUT = "map", "overlay", "cutout"
 
 @dataclass(frozen=True)
 class VideoOutputs:
-    """The output videos of a run, in which cut-outs cannot be cropped."""
+    """The output videos of a run; cut-outs in videos cannot be cropped."""
 
     folder: Path
     kinds: tuple[str, ...] = (MAP,)  # of `MAP`, `OVERLAY` and `CUTOUT`
@@ -40,7 +40,7 @@ class VideoOutputs:
         """Yield a function that appends a frame to all videos.
 
         The yielded function has the arguments frame (H, W, 3) uint8, map (H, W) float in
-        [0, 1], and time of the frame in ms. The files appear at the end. The sound of
+        [0, 1], and time of the frame in ms. The files appear when the context ends. The sound of
         ``video`` is added if PyAV is installed.
         """
         with contextlib.ExitStack() as stack:

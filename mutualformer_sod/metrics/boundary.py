@@ -57,7 +57,7 @@ def boundary_iou_curve(pair: MapPair) -> np.ndarray:
 
 @once
 def _bands(gt: GroundTruth) -> list[tuple[np.ndarray, int]]:
-    """Return the band along the edge as flat indices, and its number of uses, for each radius."""
+    """Return (flat indices, number of equal radii) of each band along the edge of the object."""
     height, width = gt.shape
     reach = (width + height) / _SIDES_PER_RADIUS - 1
     radii = [1 + int(reach / _STEPS * step) for step in range(_STEPS)]

@@ -1,7 +1,8 @@
 """Degree of camouflage of the foreground (Wang et al., Context-measure, 2025).
 
-Every patch of the foreground is replaced by the most similar patch of the background around it. The
-degree of camouflage is high where the new colours are close to the original colours.
+Every patch of the foreground is replaced by the most similar patch of the background near the
+foreground. The degree of camouflage is high where the new colours are close to the original
+colours.
 """
 
 import cv2

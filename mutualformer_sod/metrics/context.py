@@ -1,8 +1,8 @@
 """Context-measure (Wang et al., Context-measure: Contextualizing Metric for Camouflage, 2025).
 
 The surroundings of a pixel are weighted by a Gaussian with the scaled covariance of the foreground.
-Salient pixels are scored by the foreground around them, foreground pixels by the saliency around
-them.
+Salient pixels are scored by the foreground around them, and foreground pixels are scored by the
+saliency around them.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Human correction effort (Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022).
 
-The effort is the number of points that a person sets to correct a mask. Errors thinner than 5
-pixels along the edge of the object are tolerated; lost parts of the skeleton are not tolerated.
+The effort is the number of points that a person sets to correct a mask. Errors at most 5 pixels
+thick along the edge of the object are tolerated; lost parts of the skeleton are not tolerated.
 """
 
 import cv2
@@ -86,7 +86,7 @@ def _points(region: np.ndarray, beside: np.ndarray) -> int:
 
 
 def _runs(points: np.ndarray, drawn: np.ndarray) -> list[np.ndarray]:
-    """Cut a closed contour into its drawn runs, each (M, 2)."""
+    """Cut a closed contour into its runs of drawn points, each (M, 2)."""
     steps = np.diff(drawn.astype(np.int8), prepend=0, append=0)
     starts, stops = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
     runs = [points[start:stop] for start, stop in zip(starts, stops, strict=True)]

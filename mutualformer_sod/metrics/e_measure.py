@@ -11,7 +11,7 @@ def e_measure(counts: Counts) -> np.ndarray:
     """Return E of a binary map or at each threshold, as float64 shaped like the counts.
 
     E is in [0, N / (N - 1)], because the sum over the N pixels is divided by N - 1 as in the
-    reference. For a one-pixel image, the sum is divided by 1, but in the reference by an epsilon.
+    reference. For a one-pixel image, the sum is divided by 1; the reference divides by an epsilon.
     """
     area, pixels = counts.area, counts.pixels
     true_positive = np.asarray(counts.true_positive, np.int64)

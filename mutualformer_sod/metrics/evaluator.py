@@ -22,9 +22,10 @@ class ImageScores:
     """The scores of one map.
 
     Attributes:
-        scores: name -> value; for a curve, the maximum and the mean over the thresholds.
-        quantised: (2, 256) int64 counts by floor(255 p), background and foreground, from which the
-            curves are computed. For a set, the maximum is that of the averaged curves.
+        scores: name -> value; for a curve, the maximum and the mean over the thresholds. The
+            maximum for a set is that of the averaged curves, not a mean of these maxima.
+        quantised: (2, 256) int64 counts of background and foreground by floor(255 p). The curves
+            are computed from these counts.
         flags: special conditions of the pair, e.g. "empty_gt" or "resized".
         map_curves: name -> curve, of the metrics of kind "map_curve".
     """
@@ -52,7 +53,7 @@ def score_image(
 
     Args:
         pred, gt, normalize: as in `MapPair`, which raises the errors.
-        with_weighted_f: compute the weighted F-measure, which needs half of the time.
+        with_weighted_f: compute the weighted F-measure, the slowest default metric.
     """
     pair = MapPair(pred, gt, normalize)
     means = [m for m in of_kind("mean") if with_weighted_f or m.name != "weighted_f"]

@@ -41,9 +41,10 @@ def extra_columns(with_rgb: bool = True) -> tuple[str, ...]:
 
 @contextmanager
 def enabled(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Register the extra metrics of the named scores in a `with` block, and yield added names.
+    """Register the extra metrics of the named scores in a `with` block, with their families.
 
-    A name that belongs to no extra metric is ignored.
+    The context yields the names of all added scores. A name that belongs to no extra metric is
+    ignored.
     """
     wanted, added = set(names), []
     families = [f for f in FAMILIES if wanted & {n for metric in f for n in metric.columns}]

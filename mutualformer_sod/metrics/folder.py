@@ -105,7 +105,7 @@ def find_map_folder(
     Args:
         maps_root: folder of `<method>/<set>/<stem>.png`.
         set_name: name of the set, its alias, or its path relative to the data.
-        ground_truths: stem -> file. A map may have the name of the image or of the file.
+        ground_truths: stem -> file. A map may be named like the image or the ground truth.
         only_set: accept `<method>/<stem>.png`, because a single set is evaluated.
         canonical_name: function that maps an alias of a set to the name of the set.
         affixes: text before and after the stem in the names of the maps, e.g. ("", "_sal"); None
@@ -185,7 +185,7 @@ def _shared_affixes(files: Sequence[str], names: Collection[str]) -> tuple[str, 
 
 
 def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -> str:
-    """Return a hint on files with ``stems`` that are no maps and, if ``arrays``, on all arrays."""
+    """Return a hint on unread files that have ``stems`` or, if ``arrays``, are arrays."""
     wanted, read = set(stems), {path.name for path in map_files(folder)}
     found = sorted(
         p.name

