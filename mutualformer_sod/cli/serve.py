@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) -> None:
-    """Serve until a signal arrives; answer the accepted requests before the end."""
+    """Serve until a signal arrives, then answer the accepted requests and return."""
     import uvicorn
 
     for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get the remarks

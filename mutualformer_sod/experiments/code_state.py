@@ -51,6 +51,6 @@ def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str])
     if different:
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise InputError(
-            f"{output}: was started with other code: {different[0]}{more}. Fix: continue with the "
-            "version that started the comparison, or pass another `output`."
+            f"{output}: the comparison was started with other code: {different[0]}{more}. "
+            "Fix: continue with the version that started it, or pass another `output`."
         )

@@ -68,7 +68,7 @@ def check_networks(variants: Sequence[Variant], options: Options) -> None:
             model = build_model(options.preset, **overrides)
         except InputError as error:
             raise InputError(f"`fusions` {variant.name}: {error}") from None
-        if options.init_weights and number == 0:  # all encoders are equal
+        if options.init_weights and number == 0:  # all variants have the same encoder
             load_encoder(model, Path(options.init_weights))
 
 

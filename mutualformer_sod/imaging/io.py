@@ -84,7 +84,7 @@ def read_map(
     image = decode(path, data)
     if varying_alpha(image) is not None:
         raise InputError(
-            f"{path}: its transparency varies, so that the values are ambiguous."
+            f"{path}: its transparency varies, so the values are ambiguous."
             " Fix: save it without transparency"
         )
     if (levels := one_channel(path, data, image)) is None:
@@ -266,7 +266,9 @@ def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") 
 
 def _as_map(path: Path | str, array: np.ndarray, noun: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{path}: {noun} cannot be {array.dtype}. Fix: save float32 or uint16")
+        raise InputError(
+            f"{path}: type {array.dtype} is unsupported for {noun}. Fix: save float32 or uint16"
+        )
     array = without_channels(array)
     if noun == "depth" and array.ndim == 3 and array.shape[2] == 3:
         raise InputError(

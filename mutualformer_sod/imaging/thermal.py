@@ -59,7 +59,7 @@ def _luminance(path: Path | str, image: np.ndarray) -> np.ndarray:
     if ratio > _AMBIGUOUS:
         raise InputError(
             f"{path}: {ratio:.0%} of the pixels differ in colour from most pixels of equal "
-            "brightness, as in rainbow palettes and photographs, so that brightness is not heat. "
+            "brightness, as in rainbow palettes and photographs, so brightness does not show heat. "
             "Fix: save it in grey, or in a palette that grows brighter with heat (iron, hot, "
             "inferno)"
         )

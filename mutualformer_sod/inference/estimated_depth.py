@@ -40,7 +40,7 @@ def estimate(
 
 
 def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load a file of ``tools/estimate_depth.py train`` as a function for `Predictor.estimator`.
+    """Load a function for `Predictor.estimator` from a file of ``tools/estimate_depth.py train``.
 
     Raises:
         InputError: the file is unusable, or the weights of its ViT are not available.

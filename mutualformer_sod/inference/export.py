@@ -60,7 +60,8 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
         The program, and whether it accepts all multiples of the stride as sizes.
 
     Raises:
-        InputError: ``size`` is not a multiple of the stride, or the network cannot be traced.
+        InputError: ``size`` is below 32 or not a multiple of the stride, or the network cannot be
+            traced.
     """
     stride = exportable.stride
     if size is not None and (size < 32 or size % stride):

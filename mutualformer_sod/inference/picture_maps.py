@@ -211,7 +211,7 @@ def _without_done(
 
 
 def _differing(path: Path, now: dict[str, Any]) -> str:
-    """Describe the difference of a file's record from ``now``; return "" if both agree."""
+    """Describe how a file's record differs from ``now``; return "" if both agree."""
     before = read_note(path)
     if before is None:
         return "of unknown origin"

@@ -244,7 +244,7 @@ class Predictor:
                 found = f"{depth.dtype} with values from {low:.4g} to {high:.4g}"
                 raise InputError(
                     f"depth is {found}, not float in [0, 1]. Fix: pass float with 1 = near, or "
-                    'raw depth with near="black" (distances), near="white" or encoding=.'
+                    'raw depth with encoding=, near="white" or near="black" (distances).'
                 )
             return np.ascontiguousarray(depth)
         depth = to_stored_type("depth", depth)

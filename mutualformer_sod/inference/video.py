@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # problems of a video are reported before the slow import of 
     from mutualformer_sod.inference.predictor import Predictor
 
 _SAMPLED = 0, 121, 8  # start, end and step of the 16 frames from which the polarity is decided
-_CHROMA_NOISE = 16  # grey levels: maximum channel difference of a grey pixel; coding causes 3
+_CHROMA_NOISE = 16  # maximum channel difference of a grey pixel in grey levels; coding causes 3
 _COLOURED = 0.05  # maximum ratio of coloured pixels; 15 % in the palest of 29 photographs
 _RATE_TOLERANCE = 0.01
 

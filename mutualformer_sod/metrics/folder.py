@@ -206,7 +206,7 @@ def _hint_of_types(folder: Path, stems: Collection[str], arrays: bool = False) -
 
 
 def _hint_of_names(missing: Sequence[str], extra: Sequence[str], affixes: tuple[str, str]) -> str:
-    """Return a hint on a file that is probably a misnamed map, e.g. "im0_sal.png" for "im0"."""
+    """Return a hint if maps are probably misnamed, such as "im0_sal.png" for "im0"; else ""."""
     others = {Path(name).stem for name in extra}
     if any(affixes) and (plain := others.intersection(missing)):
         return (

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mutualformer_sod.errors import InputError
 
-TOLERANCE = 1e-3  # tolerated excess over [0, 1], because resizing rounds
+TOLERANCE = 1e-3  # tolerated distance outside [0, 1], for rounding errors of resizing
 _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 
 

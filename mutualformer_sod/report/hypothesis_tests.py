@@ -11,7 +11,7 @@ from mutualformer_sod.errors import InputError
 
 ALPHA = 0.05
 _BATCH = 2**21  # numbers at a time, to bound the memory
-_ROUNDING = 1e-12  # relative; the rounding of a mean stays below it
+_ROUNDING = 1e-12  # relative; the rounding error of a mean is smaller
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:

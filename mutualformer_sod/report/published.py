@@ -15,7 +15,7 @@ DEFAULT_PUBLISHED = ("MutualFormer", "TriTransNet", "DCF")
 
 
 def check_published(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the methods to quote, where "all" selects every method, or raise InputError."""
+    """Return the methods to quote ("all": every method); raise InputError for an unknown name."""
     if "all" in names:
         return PUBLISHED
     for name in names:

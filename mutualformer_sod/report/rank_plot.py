@@ -46,7 +46,7 @@ def _height(item: Comparison) -> float:
 
 
 def draw_ranks(axes, item: Comparison) -> None:
-    """Draw one diagram with the ranks on a line, the best rank left, and names at both sides."""
+    """Draw one diagram: ranks on a line with the best rank at the left, and names at both sides."""
     ranks, order = item.ranks.ranks, np.argsort(item.ranks.ranks, kind="stable")
     low = int(np.floor(ranks.min()))
     high = max(int(np.ceil(ranks.max())), low + 1)

@@ -184,7 +184,7 @@ def test_test_of_a_rainbow_palette_is_refused_by_name(copy, thermal_run, tmp_pat
     cv2.imwrite(str(path), cv2.applyColorMap(levels, cv2.COLORMAP_JET))
     line = error_line(run_test(copy, tmp_path / "o", "--weights", thermal_run[0]))
     assert str(path) in line
-    assert "brightness is not heat. Fix: save it in grey" in line
+    assert "brightness does not show heat. Fix: save it in grey" in line
 
 
 def test_evaluate_and_gallery_read_the_maps(thermal_root, thermal_maps, tmp_path):

@@ -41,7 +41,7 @@ class Inspected:
 
 
 def describe_picture(rgb: np.ndarray) -> np.ndarray:
-    """Compute a descriptor of an image (H, W, 3) uint8, independent of image size and encoding.
+    """Compute a descriptor of an image (H, W, 3) uint8 that hardly depends on size and encoding.
 
     The descriptor is (272,) uint8: 16 bytes of hash, then a grey thumbnail of 16 x 16 pixels.
     """

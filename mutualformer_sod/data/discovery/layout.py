@@ -56,7 +56,7 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {}
-"""The registered layouts by name, in the order of the search."""
+"""The registered layouts by name, in the order in which they are tried."""
 
 
 def register_layout(layout: type[Layout]) -> type[Layout]:

@@ -108,8 +108,8 @@ def build_caches(
 
     A cache file is used only if its checksums are correct, and the options and the source files
     (names, sizes, modification times) have not changed. Otherwise a new cache file is written.
-    The sets have colour images and an encoding, and each sample occurs once. ``report`` gets one
-    line per set about the size of the cache.
+    The sets must have colour images and an encoding, and each sample must occur only once.
+    ``report`` gets one line per set about the size of the cache.
 
     Raises:
         InputError: an image is unreadable, or memory or disk space is insufficient.

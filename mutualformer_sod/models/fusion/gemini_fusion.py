@@ -26,7 +26,7 @@ NUM_HEADS = 8
 
 @dataclass(frozen=True)
 class GeminiConfig(FusionConfig):
-    """Switches of ``gemini_fusion``, which ``GeminiBlock`` describes."""
+    """Switches of ``gemini_fusion``; ``GeminiBlock`` describes the switches."""
 
     noise: bool = True
     phi: bool = True
