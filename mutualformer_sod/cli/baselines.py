@@ -49,8 +49,9 @@ def main() -> None:
         folder.begin()
         for sod_set in limited(sets, args.limit):
             if method == "depth_otsu" and sod_set.modality != DEPTH:
-                maps = sod_set.modality.maps
-                reason = f"{maps} instead of depth" if sod_set.has_depth else "no depth"
+                reason = "no depth"
+                if sod_set.has_depth:
+                    reason = f"{sod_set.modality.maps} instead of depth"
                 print(f"{method}: {sod_set.name}: skipped, because it has {reason}")
                 continue
             made = map_set(method, sod_set, folder)

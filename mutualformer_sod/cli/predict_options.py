@@ -135,7 +135,8 @@ def take_pictures(parser: cli.Parser, args: argparse.Namespace) -> None:
     if args.rgb is None and args.video is None:
         taken = args.estimate_depth not in (None, ESTIMATOR)
         parser.error(
-            "no picture given. Fix: pass pictures, folders or a video, with or without a flag"
+            "no picture given. Fix: pass pictures, folders or a video, with or without --rgb "
+            "or --video"
             + (", before --estimate-depth, which uses the next argument as FILE" if taken else "")
         )
 

@@ -65,15 +65,19 @@ def load_checkpoint(path: Path, remedy: str = _RESTORE) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or damaged; the message ends with ``remedy``.
     """
-    match = _NAME.fullmatch(path.name)
-    if not path.is_file() or match is None:
+    if not path.is_file() or not _NAME.fullmatch(path.name):
         raise InputError(f"{path}: no such checkpoint. {remedy}")
-    state = load_torch_file(path) if file_sha256(path)[:32] == match[3] else None
+    state = load_torch_file(path) if is_intact(path) else None
     if not isinstance(state, dict):
         raise InputError(
             f"{path}: damaged: its content does not match the checksum in its name. {remedy}"
         )
     return state
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether the content of a checkpoint has the checksum in the file name."""
+    return file_sha256(path)[:32] == _NAME.fullmatch(path.name)[3]
 
 
 def find_checkpoints(folder: Path, kind: str) -> list[Path]:

@@ -25,6 +25,7 @@ from mutualformer_sod.output_folder import OutputFolder
 from mutualformer_sod.training.checkpoints import (
     drop_later_checkpoints,
     find_checkpoints,
+    is_intact,
     load_checkpoint,
 )
 
@@ -96,7 +97,7 @@ def _load_newest(output: Path, resume: str) -> dict[str, Any] | None:
                 f"{output}: `resume` previous: there is only one checkpoint. Fix: pass `resume`."
             )
         return load_checkpoint(earlier[0])
-    if not earlier:
+    if not (earlier and is_intact(earlier[0])):
         return load_checkpoint(last) if last else None
     remedy = f"Fix: pass `resume` previous to continue from {earlier[0].name}."
     return load_checkpoint(last, remedy)

@@ -144,6 +144,11 @@ def test_resume_with_damaged_checkpoint_names_it_and_continues_from_the_previous
     assert newest.name in line[0]
     assert "damaged" in line[0]
     assert f"--resume previous to continue from {previous.name}" in line[0]
+    intact = previous.read_bytes()
+    previous.write_bytes(intact[:-1])
+    assert finish([*arguments, "--resume"], tmp_path / "log3") == 2
+    assert "--resume previous" not in (tmp_path / "log3").read_text()  # it is damaged, too
+    previous.write_bytes(intact)
     process = start([*arguments, "--resume", "previous"], log)
     wait_until(lambda: saved(folder) and saved(folder)[0].name != newest.name, process)
     process.kill()  # the damaged one must not come back when the run is interrupted again

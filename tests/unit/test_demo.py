@@ -346,7 +346,7 @@ class TestInputs:
     @pytest.mark.parametrize(
         ("inputs", "words"),
         [
-            ((), "0 inputs .*pass 5: picture, depth"),
+            ((), "received 0 inputs.*pass 5: picture, depth"),
             (("a.png", None, "w", 0, False), "picture 'a.png' .*upload"),
             ((FILE, {"path": 7}, "w", 0, False), "depth .*upload"),
             (([FILE], None, "w", 0, False), "picture"),

@@ -408,7 +408,7 @@ def test_registered_modality_is_found_read_and_seen(tmp_path, nir):
     stored = cv2.imread(str(root / "NIR" / "scene_00000_depth.png"), cv2.IMREAD_UNCHANGED)
     want = grey_to_unit(255 - stored, GREY)
     assert np.abs(item["depth"][0].numpy() - want).max() < 1e-6
-    with pytest.raises(InputError, match="SAMPLES has near-infrared images"):
+    with pytest.raises(InputError, match="these sets have near-infrared images: SAMPLES"):
         refuse_other_modality([found], "thermal", "the network")
     augmented = SodDataset([found], 32, augment=True, seed=2)
     assert 0 <= augmented[1]["depth"].min() <= augmented[1]["depth"].max() <= 1
