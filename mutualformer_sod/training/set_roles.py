@@ -9,7 +9,7 @@ from mutualformer_sod.data.discovery.benchmarks import matching_names
 from mutualformer_sod.data.discovery.fingerprint import find_overlap
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
-from mutualformer_sod.errors import InputError, counted
+from mutualformer_sod.errors import InputError, counted, name_list
 
 
 def _discover(config: TrainConfig, names: Sequence[str], split: str) -> list[SodSet]:
@@ -20,11 +20,15 @@ def training_sets(config: TrainConfig) -> list[SodSet]:
     """Find the sets of ``train_sets`` or ``protocol``.
 
     Raises:
-        InputError: both options or neither option is set, or a set is not found.
+        InputError: both options or neither option is set, or ``data`` lacks a set.
     """
     if config.protocol is None:
         if not config.train_sets:
-            raise InputError("there is no training set. Fix: pass `train_sets` or `protocol`.")
+            found = name_list([item.name for item in discover_sets(config.data, split="train")])
+            raise InputError(
+                f"no training set is selected from the sets of `data` ({found}). Fix: pass "
+                "`train_sets` or `protocol`."
+            )
         return _discover(config, config.train_sets, "train")
     if config.train_sets:
         raise InputError("`protocol` and `train_sets` exclude each other. Fix: pass one option.")

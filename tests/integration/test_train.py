@@ -138,6 +138,15 @@ def test_resuming_with_other_options_names_them(run_folder, scenes):
     assert "lr was 0.001 and is now 0.5" in line
 
 
+def test_train_without_a_training_set_names_the_sets_of_the_data(scenes, tmp_path):
+    options = ("--output", tmp_path / "run", "--device", "cpu")
+    line = error_line(run_tool("train", "--data", scenes, *options))
+    assert "the sets of --data (SAMPLES). Fix: pass --train-sets or --protocol" in line
+    (tmp_path / "empty").mkdir()
+    line = error_line(run_tool("train", "--data", tmp_path / "empty", *options))
+    assert f"no data set below {tmp_path / 'empty'}" in line
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"train": 3, "model_overrides": {}}'])
 def test_broken_configuration_is_named(scenes, tmp_path, content):
     (tmp_path / "config.json").write_text(content)
