@@ -117,8 +117,8 @@ def main() -> int:
     args = parse_arguments()
     cv2.setNumThreads(1)  # the work is divided among processes
     more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
-    rows = contextlib.nullcontext() if args.no_cache else cli.kept("scores")
-    with rows, enabled((*(args.columns or ()), *more)):
+    after_ctrl_c = contextlib.nullcontext() if args.no_cache else cli.kept("scores")
+    with after_ctrl_c, enabled((*(args.columns or ()), *more)):
         return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
 
 
