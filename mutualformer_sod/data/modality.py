@@ -8,19 +8,15 @@ Names such as ``has_depth`` and ``depth`` refer to the second input, whatever it
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding, DepthRule, depth_to_unit
+from mutualformer_sod.data.depth.encoding import DepthRule, Encoding, depth_to_unit
 from mutualformer_sod.data.discovery.benchmarks import name_key
-from mutualformer_sod.data.grey import GreyEncoding, grey_to_unit
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.imaging.thermal import read_thermal
-
-Encoding: TypeAlias = DepthEncoding | GreyEncoding
 
 
 @dataclass(frozen=True)
@@ -148,7 +144,7 @@ THERMAL = register_modality(
         folders=("t", "thermal"),
         folder="T",
         read=read_thermal,
-        to_unit=grey_to_unit,
+        to_unit=depth_to_unit,
         has_polarity=False,
         interpolation=cv2.INTER_LINEAR,
         degradations=("noise", "levels", "gain"),

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.depth.encoding import DepthEncoding, GreyEncoding
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import (
@@ -23,7 +23,6 @@ from mutualformer_sod.data.depth.notes import (
 )
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.depth.structure import is_unrelated
-from mutualformer_sod.data.grey import GreyEncoding
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.io import image_size

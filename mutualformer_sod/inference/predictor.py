@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mutualformer_sod.data.depth.encoding import without_flat
+from mutualformer_sod.data.depth.encoding import GreyEncoding, without_flat
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.polarity import encoding_of
-from mutualformer_sod.data.grey import GreyEncoding
 from mutualformer_sod.data.modality import DEPTH, Encoding, find_modality
 from mutualformer_sod.data.training.transforms import resize_sample
 from mutualformer_sod.errors import InputError

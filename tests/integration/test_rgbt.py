@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tool_runs import ROOT, error_line, run_tool, train_small
 
-from mutualformer_sod.data.grey import grey_to_unit
+from mutualformer_sod.data.depth.encoding import depth_to_unit
 from mutualformer_sod.data.modality import MODALITIES, Modality, register_modality
 from mutualformer_sod.imaging.io import read_depth
 from mutualformer_sod.inference.webm import open_webm
@@ -398,7 +398,7 @@ def read_inverted(path):
 def test_registered_modality_is_trained_and_mapped_and_unknown_without_its_package(copy, tmp_path):
     (copy / SET / "T").rename(copy / SET / "NIR")
     nir = Modality(
-        *("nir", "near-infrared image", ("nir",), "NIR", read_inverted, grey_to_unit, False)
+        *("nir", "near-infrared image", ("nir",), "NIR", read_inverted, depth_to_unit, False)
     )
     register_modality(nir)
     try:

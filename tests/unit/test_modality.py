@@ -11,7 +11,7 @@ import torch
 
 from mutualformer_sod import Predictor, build_model
 from mutualformer_sod.configs.model import ModelConfig, make_config
-from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.depth.encoding import DepthEncoding, GreyEncoding, depth_to_unit
 from mutualformer_sod.data.depth.polarity import with_encodings
 from mutualformer_sod.data.discovery.benchmarks import TRAINING_PROTOCOLS, usual_count
 from mutualformer_sod.data.discovery.protocols import discover_benchmarks, discover_protocol
@@ -20,7 +20,6 @@ from mutualformer_sod.data.discovery.sets import (
     refuse_other_modality,
     second_modality,
 )
-from mutualformer_sod.data.grey import GreyEncoding, grey_to_unit
 from mutualformer_sod.data.modality import (
     DEPTH,
     MODALITIES,
@@ -251,18 +250,18 @@ def test_read_thermal_errors_name_no_depth(tmp_path):
 
 
 @pytest.mark.parametrize("rule", ["minmax", "percentile"])
-def test_grey_to_unit_is_never_inverted(rule):
+def test_depth_to_unit_never_inverts_brightness(rule):
     heat = heat_image()
-    unit = grey_to_unit(heat, GREY, rule)
+    unit = depth_to_unit(heat, GREY, rule)
     assert (unit.min(), unit.max()) == (0, 1)
     assert (np.diff(unit.ravel()[np.argsort(heat, axis=None)]) >= 0).all()
-    assert np.allclose(grey_to_unit(255 - heat, GREY, rule), 1 - unit, atol=1e-6)
+    assert np.allclose(depth_to_unit(255 - heat, GREY, rule), 1 - unit, atol=1e-6)
 
 
-def test_grey_to_unit_keeps_zero_as_a_value_and_fills_nan():
+def test_depth_to_unit_keeps_zero_as_brightness_and_fills_nan():
     raw = np.float32([[0, 5, 10], [0, np.nan, 10]])
-    assert grey_to_unit(raw, GREY).tolist()[0] == [0, 0.5, 1]
-    assert np.isfinite(grey_to_unit(raw, GREY)).all()
+    assert depth_to_unit(raw, GREY).tolist()[0] == [0, 0.5, 1]
+    assert np.isfinite(depth_to_unit(raw, GREY)).all()
     assert not GREY.find_holes(np.uint16([[0, 65535]])).any()
 
 
@@ -347,7 +346,7 @@ def test_predictor_scales_thermal_images_of_any_type_alike(thermal_model):
     predictor = Predictor(thermal_model, device="cpu")
     rgb, heat = np.dstack([heat_image()] * 3), heat_image()
     want = predictor.predict(rgb, heat)
-    unit = grey_to_unit(heat, GREY)
+    unit = depth_to_unit(heat, GREY)
     for same in (unit, heat.astype(np.uint16) * 100 + 7, heat.astype(np.float64) - 40):
         assert np.abs(predictor.predict(rgb, same) - want).max() < 1e-4
     assert np.abs(predictor.predict(rgb, 255 - heat) - want).max() > 1e-4
@@ -390,7 +389,7 @@ def nir():
         folders=("nir",),
         folder="NIR",
         read=read_nir,
-        to_unit=grey_to_unit,
+        to_unit=depth_to_unit,
         has_polarity=False,
         degradations=("noise",),
     )
@@ -406,7 +405,7 @@ def test_registered_modality_is_found_read_and_seen(tmp_path, nir):
     assert found.encoding == GreyEncoding("nir")
     item = SodDataset([found], (64, 72))[0]
     stored = cv2.imread(str(root / "NIR" / "scene_00000_depth.png"), cv2.IMREAD_UNCHANGED)
-    want = grey_to_unit(255 - stored, GREY)
+    want = depth_to_unit(255 - stored, GREY)
     assert np.abs(item["depth"][0].numpy() - want).max() < 1e-6
     with pytest.raises(InputError, match="these sets have near-infrared images: SAMPLES"):
         refuse_other_modality([found], "thermal", "the network")

@@ -1,12 +1,14 @@
-"""The depth encoding of a set, and the conversion of raw depth to [0, 1], near = 1."""
+"""The encoding of the maps of a set, and the conversion of raw maps to [0, 1], near = 1."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from mutualformer_sod.configs.model import DEPTH_RULES
 from mutualformer_sod.data.depth.holes import fill_holes, find_holes
+from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.errors import InputError
 
 Near = Literal["white", "black"]
@@ -81,29 +83,47 @@ class DepthEncoding:
         return f"near = {self.near}{margin}: {self.reason}{holes}"
 
 
-def depth_to_unit(
-    raw: np.ndarray, encoding: DepthEncoding, rule: DepthRule = "minmax"
-) -> np.ndarray:
-    """Convert raw depth, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
+@dataclass(frozen=True)
+class GreyEncoding:
+    """Encoding of the maps of one set without polarity, such as thermal images.
 
-    `holes.find_holes` defines the holes. `scale_to_unit` fills the holes and defines the rules.
+    The maps store brightness, and every finite value is valid.
     """
-    # A map and its inverted copy give bit-identical results.
-    return scale_to_unit(raw, encoding.find_holes(raw), rule, invert=encoding.near == "black")
+
+    kind: str  # name of the modality, such as "thermal"
+    is_empty: bool = False  # whether every map is constant or empty, so that only colour is used
+
+    # The record of a run stores these values as the polarity:
+    near: ClassVar[str] = "none"
+    side: ClassVar[str] = "none"
+    zero_is_hole: ClassVar[bool] = False  # whether 0 means that a pixel has no value
+
+    @classmethod
+    def of(cls, samples: Sequence[DepthSample], kind: str) -> "GreyEncoding":
+        """Return the encoding of a set from samples of all its maps."""
+        return cls(kind, all(sample.levels[False] < 2 for sample in samples))
+
+    def find_holes(self, raw: np.ndarray) -> np.ndarray:
+        """Return (H, W) bool, true where a raw map (H, W) has no valid value."""
+        return find_holes(raw, metric=False)
+
+    def describe(self) -> str:
+        """Return a one-line description of the encoding for the screen."""
+        return NO_INFORMATION if self.is_empty else "brightness as stored"
 
 
-def scale_to_unit(
-    raw: np.ndarray, holes: np.ndarray, rule: DepthRule, *, invert: bool = False
-) -> np.ndarray:
-    """Scale a raw map (H, W) of any type to (H, W) float32 in [0, 1].
+Encoding: TypeAlias = DepthEncoding | GreyEncoding
 
-    A constant or empty map becomes 0.
+
+def depth_to_unit(raw: np.ndarray, encoding: Encoding, rule: DepthRule = "minmax") -> np.ndarray:
+    """Convert a raw map, (H, W) of any type, to (H, W) float32 in [0, 1], near = 1.
+
+    Brightness is not inverted. A constant or empty map becomes 0. Each hole (`holes.find_holes`)
+    gets the value of the nearest valid pixel.
 
     Args:
-        holes: (H, W) bool; each hole gets the value of the nearest valid pixel.
         rule: selects the values that become 0 and 1. "minmax": minimum and maximum of the map;
             "percentile": 1st and 99th percentile of the map.
-        invert: whether the largest value becomes 0 and the smallest 1.
 
     Raises:
         InputError: the rule is unknown.
@@ -111,6 +131,7 @@ def scale_to_unit(
     if rule not in DEPTH_RULES:
         known = ", ".join(DEPTH_RULES)
         raise InputError(f"depth rule {rule!r} is unknown. Fix: pass one of {known}")
+    holes = encoding.find_holes(raw)
     valid = raw[~holes] if holes.any() else raw
     if valid.size == 0:
         return np.zeros(raw.shape, np.float32)
@@ -122,7 +143,8 @@ def scale_to_unit(
         return np.zeros(raw.shape, np.float32)
     unit = fill_holes(raw.astype(np.float32), holes)
     low, high = np.float32(low), np.float32(high)
-    unit = high - unit if invert else unit - low
+    # A map and its inverted copy give bit-identical results.
+    unit = high - unit if encoding.near == "black" else unit - low
     return np.clip(unit / (high - low), 0, 1)
 
 

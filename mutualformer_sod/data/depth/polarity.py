@@ -19,15 +19,14 @@ from pathlib import Path
 import numpy as np
 
 from mutualformer_sod.data.depth.disparity import DISPARITY, disparity_question
-from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding, Encoding, GreyEncoding
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
 from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
 from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
 from mutualformer_sod.data.discovery.sets import SodSet
-from mutualformer_sod.data.grey import GreyEncoding
-from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
+from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.workers import in_threads
 

@@ -46,7 +46,7 @@ class SodDataset(Dataset):
         sets: sets with colour images; a set with depth needs an encoding, see
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
-        depth_rule: rule of `depth.encoding.scale_to_unit`; not used for cached maps.
+        depth_rule: rule of `depth.encoding.depth_to_unit`; not used for cached maps.
         augment: training augmentations; True uses the default strengths, False only resizes.
         with_gt: whether ground truth is read if every set has ground truth.
         seed: seed of the augmentations and of depth dropout.
