@@ -66,7 +66,7 @@ def main() -> int:
         suggest("check-data", *chosen, "--output", "outputs/check")
     elif not check.problems:
         # Depth is the only second modality of the released weights.
-        other = any(item.modality.name != "depth" for item in check.sets)
+        other = any(item.found.modality.name != "depth" for item in check.sets)
         suggest("test", *chosen, *option("--modality", other and "rgb"), "--output", "outputs/maps")
     return ATTENTION if check.problems else CLEAN
 
@@ -78,7 +78,8 @@ def draw(sets: list, folder: Path) -> None:
 
     numbers: Counter[str] = Counter()
     for checked in sets:
-        if checked.depth is not None and checked.depth.stems and checked.depth.evidence is not None:
+        depth = checked.depth
+        if depth is not None and depth.images and depth.evidence is not None:
             name = f"polarity_{checked.label.replace('/', '_').replace(' ', '_')}"
             numbers[name] += 1  # several folders may have the same name
             suffix = f"_{numbers[name]}" if numbers[name] > 1 else ""

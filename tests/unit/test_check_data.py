@@ -190,7 +190,7 @@ def test_check_data_alias_and_its_layout_are_reported(tmp_path):
     make_set(tmp_path / "NJUD")
     (tmp_path / "NJUD" / "RGB").rename(tmp_path / "NJUD" / "Images")
     (checked,) = check_data([tmp_path]).sets
-    assert (checked.label, checked.path) == ("NJU2K", "NJUD")
+    assert (checked.label, checked.found.path) == ("NJU2K", "NJUD")
     assert checked.layout["rgb"] == "Images"
 
 
@@ -283,7 +283,7 @@ def test_check_data_map_with_values_only_beside_its_sample_has_no_evidence(tmp_p
 
     make_set(tmp_path / "mine", depth=millimetres)
     (checked,) = check_data([tmp_path]).sets
-    assert checked.depth.stems == ("1", "2", "3")
+    assert [image.sample.stem for image in checked.depth.images] == ["1", "2", "3"]
     assert check_json(check_data([tmp_path]))["sets"][0]["depth"]["near"] == "black"
 
 

@@ -21,7 +21,6 @@ from mutualformer_sod.data.discovery.benchmarks import Split, is_known, last_par
 from mutualformer_sod.data.discovery.folders import Candidate, matching, search
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.discovery.sets import nothing_found
-from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError
 
@@ -33,14 +32,19 @@ class CheckedSet:
     """One set and the results of its check."""
 
     label: str  # name of the set, and its part if the set has a training and a test part
-    folder: Path
-    path: str  # path below the root, as on disk; its last part may be an alias
+    found: Candidate
     part: Split | None  # part of the set, from the path or the number of images; None if unknown
-    layout: dict[str, str]  # folders by role, with the name of the modality for "depth"
-    modality: Modality  # modality of the maps, from the names of the set and its folders
     samples: Sequence[Sample] = ()  # images that have all their files
     images: list[Inspected] = field(default_factory=list)  # the inspected images among the samples
     depth: DepthReport | None = None  # results for the maps of the set; None without maps
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """Names of the folders by role, with the name of the modality for "depth"."""
+        return {
+            self.found.modality.name if role == "depth" else role: ", ".join(p.name for p in own)
+            for role, own in self.found.roles.items()
+        }
 
     @property
     def count(self) -> int:
@@ -134,13 +138,8 @@ def _labels(candidates: Sequence[Candidate]) -> list[str]:
 
 def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedSet:
     """List the files of a set, and add problems of the list to the findings."""
-    names = role_labels(candidate.modality)
-    folders = {r: ", ".join(p.name for p in found) for r, found in candidate.roles.items()}
-    layout = {names[r] if r == "depth" else r: listed for r, listed in folders.items()}
-    checked = CheckedSet(
-        label, candidate.folder, candidate.path, candidate.split, layout, candidate.modality
-    )
-    several = [folders[role] for role, found in candidate.roles.items() if len(found) > 1]
+    checked = CheckedSet(label, candidate, candidate.split)
+    several = [", ".join(p.name for p in own) for own in candidate.roles.values() if len(own) > 1]
     if several:
         text = "several folders of one kind"
         findings += about("problem", "folders", label, text, "keep one of each", several)
@@ -150,8 +149,9 @@ def _open(candidate: Candidate, label: str, findings: list[Finding]) -> CheckedS
     checked.part = candidate.split or _part_of(candidate, checked.count)
     for kind, _, text, remedy, files in matches.mistakes():
         findings.append(Finding("problem", kind, label, text, remedy, tuple(files)))
+    labels = role_labels(candidate.modality)
     for role, own in matches.files.items():
-        text = f"hidden {names[role]} files, which do not belong to the set"
+        text = f"hidden {labels[role]} files, which do not belong to the set"
         findings += about("note", "hidden", label, text, "", own.hidden)
     return checked
 
@@ -173,7 +173,7 @@ def _part_of(candidate: Candidate, count: int) -> Split | None:
 def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
     folders: dict[str, list[str]] = {}
     for checked in sets:
-        folders.setdefault(checked.label, []).append(str(checked.folder))
+        folders.setdefault(checked.label, []).append(str(checked.found.folder))
     remedy = "omit all but one from --data"
     return [
         Finding("problem", "twice", label, f"{len(own)} folders under one name", remedy, tuple(own))
@@ -184,11 +184,11 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
 
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
-    has_rgb = "rgb" in checked.layout
+    roles, has_rgb = checked.found.roles, "rgb" in checked.found.roles
     findings = check_counts(label, checked.part, checked.count, has_rgb)
-    if has_rgb and checked.modality.name not in checked.layout:
+    if has_rgb and "depth" not in roles:
         findings.append(Finding("note", "no depth", label, "no depth: colour alone is used"))
-    if has_rgb and "gt" not in checked.layout:
+    if has_rgb and "gt" not in roles:
         findings.append(Finding("note", "no gt", label, "no ground truth"))
     for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)

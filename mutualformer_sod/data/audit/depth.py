@@ -28,9 +28,8 @@ class DepthReport:
     """Results on the maps of one set."""
 
     encoding: Encoding  # from `depth.polarity.decide`
-    evidence: SetEvidence | None  # in the order of ``stems``; None for maps without polarity
-    stems: tuple[str, ...]  # stems of the maps whose `DepthSample` has a valid pixel
-    paths: tuple[Path, ...]  # files of the maps in ``stems``
+    evidence: SetEvidence | None  # in the order of ``images``; None for maps without polarity
+    images: Sequence[Inspected]  # the images with a `DepthSample` that has a valid pixel
     types: dict[str, int]  # number of maps by data type
     range: tuple[float, float]  # least and largest value of the set, without holes
 
@@ -56,9 +55,7 @@ def check_depth(
     measured = [(s.least, s.largest) for s in samples if s.largest > 0]
     ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
     low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
-    stems = tuple(image.sample.stem for image in filled)
-    paths = tuple(image.sample.depth for image in filled)
-    report = DepthReport(encoding, evidence, stems, paths, dict(types), (low, high))
+    report = DepthReport(encoding, evidence, filled, dict(types), (low, high))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
     kind, text = f"{modality.name} types", f"maps of several types, mostly {main}"
     findings = about("problem", kind, label, text, "convert them to one type", odd)
@@ -123,15 +120,15 @@ def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool)
 def _seen_as(near: str, report: DepthReport) -> list[Path]:
     """Return the maps with clear evidence for the polarity ``near``."""
     sign = 1 if near == "white" else -1
-    scores = zip(report.paths, report.evidence.scores, strict=True)
-    return [path for path, score in scores if score * sign > _CONTRARY]
+    scored = zip(report.images, report.evidence.scores, strict=True)
+    return [image.sample.depth for image, score in scored if score * sign > _CONTRARY]
 
 
 def _both_signs(label: str, report: DepthReport) -> list[Finding]:
     """Report a set whose maps have both polarities, so that no single polarity is right."""
     sides = [(near, _seen_as(near, report)) for near in ("white", "black")]
     (near, fewer), (other, more) = sorted(sides, key=lambda side: len(side[1]))
-    if len(fewer) < _FEW * len(report.stems):
+    if len(fewer) < _FEW * len(report.images):
         return []
     text = (
         f"maps in which {near} looks near, but {other} looks near in {counted(len(more), 'other')}:"

@@ -90,12 +90,11 @@ def _describe(sod_set: SodSet, masks: Sequence[_Mask]) -> list[str]:
             by_kind[kind].append(sample.gt.name)
         if note:
             by_note[note].append(sample.gt.name)
-    count = len(masks)
     found = [
-        f"{len(names)} of {count} masks are {kind}: {first_of(names)}"
+        f"{len(names)} of {len(masks)} masks are {kind}: {first_of(names)}"
         for kind, names in sorted(by_kind.items())
     ]
-    if sod_set.has_gt and count and sum(map(len, by_kind.values())) == count:
+    if found and sum(map(len, by_kind.values())) == len(masks):
         problem = f"{sod_set.root}: {', '.join(found)}; no mask shows an object"
         raise InputError(f"{problem}. Fix: restore the masks, or omit the set")
     lines = [f"WARNING: {sod_set.name}: {text}; inspect them" for text in found]

@@ -1,13 +1,11 @@
 """Draw the images, depth maps and evidence of a polarity decision."""
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 
 from mutualformer_sod.data.audit.check import CheckedSet
 from mutualformer_sod.data.audit.inspection import Inspected
-from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
+from mutualformer_sod.data.depth.encoding import WEAK_MARGIN, DepthEncoding
 from mutualformer_sod.data.sample import shrink
 from mutualformer_sod.errors import counted
 from mutualformer_sod.imaging.io import read_rgb
@@ -31,12 +29,11 @@ def polarity_picture(checked: CheckedSet) -> np.ndarray:
     """
     report = checked.depth
     sign = 1 if report.encoding.near == "white" else -1
-    scores = dict(zip(report.stems, sign * report.evidence.scores, strict=True))
-    images = {i.sample.stem: i for i in checked.images if i.sample.stem in scores}
-    order = sorted(scores, key=scores.get)
-    picked = [order[k] for k in np.unique(np.linspace(0, len(order) - 1, _IMAGES).astype(int))]
-    columns = [_column(images[stem], scores[stem], checked) for stem in picked]
-    columns.append(_histogram(list(scores.values()), columns[0].shape[0] if columns else _HEIGHT))
+    scores = sign * report.evidence.scores
+    order = np.argsort(scores, kind="stable")
+    picked = order[np.unique(np.linspace(0, len(order) - 1, _IMAGES).astype(int))]
+    columns = [_column(report.images[k], scores[k], report.encoding) for k in picked]
+    columns.append(_histogram(scores, columns[0].shape[0]))
     body = np.hstack(columns)
     lines = _wrapped(f"{checked.label}: {report.encoding.describe()}", body.shape[1])
     head = _blank(len(lines) * _TEXT + 6, body.shape[1])
@@ -45,8 +42,7 @@ def polarity_picture(checked: CheckedSet) -> np.ndarray:
     return np.vstack([head, body])
 
 
-def _column(image: Inspected, score: float, checked: CheckedSet) -> np.ndarray:
-    encoding = checked.depth.encoding
+def _column(image: Inspected, score: float, encoding: DepthEncoding) -> np.ndarray:
     modality = image.sample.modality
     near = modality.to_unit(modality.read(image.sample.depth), encoding, "percentile")
     width = min(_WIDEST, max(60, round(near.shape[1] * _HEIGHT / near.shape[0])))
@@ -74,7 +70,7 @@ def _profile(near: np.ndarray, width: int) -> np.ndarray:
     return panel
 
 
-def _histogram(scores: Sequence[float], height: int) -> np.ndarray:
+def _histogram(scores: np.ndarray, height: int) -> np.ndarray:
     """Draw a histogram of all images' evidence for the decided polarity, with bins of 0.1."""
     width = 200
     panel = _blank(height, width)

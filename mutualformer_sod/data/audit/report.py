@@ -15,7 +15,7 @@ from mutualformer_sod.data.modality import Encoding
 
 def check_table(check: Check) -> str:
     """Return a table with one line per set; the column "!" gives the number of problems."""
-    kinds = {s.modality.name for s in check.sets if s.depth is not None}
+    kinds = {s.found.modality.name for s in check.sets if s.depth is not None}
     noun = " / ".join(sorted(kinds)) or "depth"
     heads = ("set", "part", "images", "usual", "RGB", noun, "near", "margin", "holes", "GT", "!")
     rows = [heads, *(_row(checked, check) for checked in check.sets)]
@@ -27,10 +27,10 @@ def check_table(check: Check) -> str:
 def layout_line(checked: CheckedSet) -> str:
     """Return one line with the folders of a set and the alias under which the set was found."""
     folders = ", ".join(f"{role} in {names}" for role, names in checked.layout.items())
-    alias = checked.path.rsplit("/", 1)[-1]
+    alias = checked.found.path.rsplit("/", 1)[-1]
     own = checked.label.split(" ")[0].rsplit("/", 1)[-1]
     known_as = f", found as {alias}" if alias and alias != own else ""
-    return f"{checked.label}: {checked.folder} ({folders}){known_as}"
+    return f"{checked.label}: {checked.found.folder} ({folders}){known_as}"
 
 
 def check_json(check: Check) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def _sizes(images: list[Inspected], role: str) -> str:
 def _set_json(checked: CheckedSet) -> dict[str, Any]:
     result: dict[str, Any] = {
         "name": checked.label,
-        "folder": str(checked.folder),
-        "path": checked.path,
+        "folder": str(checked.found.folder),
+        "path": checked.found.path,
         "part": checked.part,
         "layout": checked.layout,
         "images": checked.count,
@@ -107,7 +107,7 @@ def _set_json(checked: CheckedSet) -> dict[str, Any]:
         "gt_notes": dict(Counter(image.gt_note for image in checked.images if image.gt_note)),
     }
     if checked.depth is not None:
-        result[checked.modality.name] = _depth_json(checked)
+        result[checked.found.modality.name] = _depth_json(checked)
     return result
 
 
@@ -116,7 +116,7 @@ def _depth_json(checked: CheckedSet) -> dict[str, Any]:
     stored = {"types": depth.types, "range": list(depth.range)}
     if evidence is None:
         return stored
-    scores = zip(depth.stems, evidence.scores, strict=True)
+    scored = zip(depth.images, evidence.scores, strict=True)
     return {
         "kind": encoding.kind,
         "near": encoding.near,
@@ -129,6 +129,6 @@ def _depth_json(checked: CheckedSet) -> dict[str, Any]:
             "mean": round(evidence.mean, 4),
             "agreeing": round(evidence.agreeing, 4),
             "margin": round(evidence.margin, 4),
-            "images": {stem: round(float(score), 4) for stem, score in scores},
+            "images": {image.sample.stem: round(float(score), 4) for image, score in scored},
         },
     }

@@ -37,7 +37,7 @@ _USUAL_COUNTS: dict[Split, dict[str, int]] = {
         "DUTS-TE": 5019,
         "SOD": 300,
     },
-    "train": {"NJU2K": 1485, "NLPR": 700, "DUT-RGBD": 800, "COME15K": 8025, "VT5000": 2500},
+    "train": {name: n for sets in TRAINING_PROTOCOLS.values() for name, n in sets.items()},
 }
 _OTHER_VERSIONS = {
     ("NJU2K", 485): "the 1985 images without 1500 for training",
@@ -67,7 +67,6 @@ def name_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
-_PARTS: dict[str, Split] = {"vt5000train": "train", "vt5000test": "test"}
 _CANONICAL = {
     name_key(alias): name
     for name in (*_USUAL_COUNTS["test"], *_USUAL_COUNTS["train"], *_ALIASES)
@@ -99,11 +98,6 @@ def is_known(name: str) -> bool:
     return name_key(last_part(name)) in _CANONICAL
 
 
-def part_of(name: str) -> Split | None:
-    """Return the split that a folder name such as VT5000-Train contains; None for other names."""
-    return _PARTS.get(name_key(name))
-
-
 def usual_count(name: str, split: Split) -> int | None:
     """Return the number of images that papers report for a set and split, or None."""
     return _USUAL_COUNTS[split].get(canonical_name(last_part(name)))
@@ -111,5 +105,5 @@ def usual_count(name: str, split: Split) -> int | None:
 
 def other_version(name: str, split: Split, count: int) -> str:
     """Return the description of the version with ``count`` images; return "" if none is known."""
-    usual = canonical_name(last_part(name))
-    return _OTHER_VERSIONS.get((usual, count), "") if split == "test" else ""
+    key = canonical_name(last_part(name)), count
+    return _OTHER_VERSIONS.get(key, "") if split == "test" else ""

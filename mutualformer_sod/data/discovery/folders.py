@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, last_part, part_of
+from mutualformer_sod.data.discovery.benchmarks import Split, canonical_name, last_part, name_key
 from mutualformer_sod.data.discovery.layout import LAYOUTS, Layout
 from mutualformer_sod.data.discovery.pairing import Matches, match_files
 from mutualformer_sod.data.modality import Modality, modality_of
@@ -16,6 +16,7 @@ _LEVELS: dict[str, Split] = {
     for split in ("train", "test")
     for ending in ("", "set", "_data", "dataset", "ing")
 } | {"rgbd_for_train": "train", "rgbd_for_test": "test"}
+_PARTS: dict[str, Split] = {"vt5000train": "train", "vt5000test": "test"}  # these name a set, too
 _MAX_LEVELS = 6  # maximum number of levels below a root
 
 
@@ -89,9 +90,9 @@ def _walk(root: Path, parts: tuple[str, ...], above: frozenset[str]) -> Iterator
             if "rgb" in part.roles or "gt" in part.roles:
                 name = name_of_set(root, parts)
                 maps = [path.name for path in part.roles.get("depth", ())]
-                modality = part.modality or modality_of(maps, last_part(name))
-                levels = [s for p in parts if (s := _LEVELS.get(p.casefold()) or part_of(p))]
-                split = part.split or (levels[-1] if levels else None)
+                modality = modality_of(maps, last_part(name))
+                splits = [_LEVELS.get(p.casefold()) or _PARTS.get(name_key(p)) for p in parts]
+                split = part.split or next(filter(None, reversed(splits)), None)
                 path = "/".join(parts)
                 yield Candidate(name, path, folder, layout, split, part.roles, modality)
     if len(parts) < _MAX_LEVELS:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from mutualformer_sod.data.discovery.benchmarks import Split
-from mutualformer_sod.data.modality import MODALITIES, Modality, modality_of
+from mutualformer_sod.data.modality import MODALITIES, modality_of
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging import image_files
 
@@ -19,12 +19,10 @@ class Part:
         split: split named by the folders; None if they name no split.
         roles: folders of "rgb", "depth" (maps of any second modality) and "gt". More than one
             folder of a role is an error.
-        modality: modality of the maps; None if `modality.modality_of` decides it by the names.
     """
 
     split: Split | None
     roles: dict[str, tuple[Path, ...]]
-    modality: Modality | None = None
 
 
 class Layout:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
-from mutualformer_sod.errors import first_of, refuse_all
+from mutualformer_sod.errors import first_of
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
@@ -45,6 +45,11 @@ class Mistake(NamedTuple):
     text: str
     remedy: str
     names: list[str]
+
+    def describe(self, set_folder: Path) -> str:
+        """Return an error message with the first files."""
+        listed = f": {first_of(self.names, _NAMED)}" if self.names else ""
+        return f"{self.folder or set_folder}: {self.text}{listed}. Fix: {self.remedy}"
 
 
 @dataclass
@@ -108,11 +113,6 @@ class Matches:
             for stem in complete
         )
 
-    def all_samples(self, folder: Path) -> tuple[Sample, ...]:
-        """Return a sample for each image of a set; raise InputError if there are `mistakes`."""
-        refuse_all([_error_of(mistake, folder) for mistake in self.mistakes()])
-        return self.samples()
-
 
 def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
@@ -160,9 +160,3 @@ def _without_endings(stems: Iterable[str]) -> dict[str, str]:
     for stem in stems:
         groups[bare_stem(stem)].append(stem)
     return {short: own[0] for short, own in groups.items() if len(own) == 1 and short not in stems}
-
-
-def _error_of(mistake: Mistake, folder: Path) -> str:
-    names = mistake.names
-    listed = f": {first_of(names, _NAMED)}" if names else ""
-    return f"{mistake.folder or folder}: {mistake.text}{listed}. Fix: {mistake.remedy}"

@@ -244,5 +244,6 @@ def load(
     ):
         if needed and role not in candidate.roles:
             raise InputError(f"{candidate.folder}: the set has no folder of {label}. Fix: add it")
-    samples = candidate.match(with_depth).all_samples(candidate.folder)
-    return SodSet(candidate.name, candidate.folder, samples, split)
+    matches = candidate.match(with_depth)
+    refuse_all([mistake.describe(candidate.folder) for mistake in matches.mistakes()])
+    return SodSet(candidate.name, candidate.folder, matches.samples(), split)
