@@ -14,7 +14,7 @@ from mutualformer_sod.data.depth.disparity import disparity_question
 from mutualformer_sod.data.depth.encoding import WEAK_MARGIN
 from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.kind import decide_units
-from mutualformer_sod.data.depth.polarity import decide
+from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.errors import counted
 
@@ -27,7 +27,7 @@ _FEW = 0.1  # ratio of a set below which maps of the other polarity are ignored
 class DepthReport:
     """Results on the maps of one set."""
 
-    encoding: Encoding  # from `depth.polarity.decide`
+    encoding: Encoding
     evidence: SetEvidence | None  # in the order of ``images``; None for maps without polarity
     images: Sequence[Inspected]  # the images with a `DepthSample` that has a valid pixel
     types: dict[str, int]  # number of maps by data type
@@ -48,7 +48,7 @@ def check_depth(
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
     modality = read[0].sample.modality
-    encoding = decide(modality, samples, side, label, strict=strict, quiet=True)
+    encoding = encoding_of(samples, side, label, modality=modality, strict=strict, quiet=True)
     metric = encoding.zero_is_hole
     filled = [image for image in own if not encoding.find_holes(image.depth.pixels).all()]
     evidence = weigh(samples, metric, encoding.hole_code) if modality.has_polarity else None

@@ -30,7 +30,7 @@ def disparity_question(
     None of 861 maps in millimetres, each tested as a separate set, gave a false alarm
     (docs/data.md).
     """
-    is_16_bit = samples[0].pixels.dtype == np.uint16 and units.high > 255
+    is_16_bit = samples[0].pixels.dtype == np.uint16 and not units.fits_8_bits
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:
         return None
     zeros = float(np.mean([sample.zeros for sample in samples]))

@@ -61,29 +61,28 @@ class DepthUnits:
     """Units of the values of a set."""
 
     metric: bool  # true for distances in millimetres or metres, false for relative depth
-    high: float  # largest possible or found value; for distances the 99th percentile
     reason: str
     hole_code: int | None = None  # an additional value that means "no measurement", or None
     step: int = 1  # factor of a 16-bit copy of 8-bit maps, else 1
+    fits_8_bits: bool = False  # whether at least 99 % of the values of 16-bit maps are below 256
 
 
 def decide_units(samples: Sequence[DepthSample]) -> DepthUnits:
     """Decide the units of a set from samples of all its maps, which have the same dtype."""
     kind = samples[0].pixels.dtype
     if kind == np.uint8:
-        return DepthUnits(False, 255, "8-bit maps")
+        return DepthUnits(False, "8-bit maps")
     # The median is used, because a single map may have an outlier.
     largest = float(np.median([sample.largest for sample in samples]))
     if kind != np.uint16:
         return _units_of_float(samples, largest)
     if largest <= 255:
-        return DepthUnits(False, 255, "8-bit values in 16-bit maps")
+        return DepthUnits(False, "8-bit values in 16-bit maps", fits_8_bits=True)
     step = _copied_by(samples)
     if step is not None:
-        reason = f"16-bit maps, a x{step} copy of 8-bit ones"
-        return DepthUnits(False, 255 * step, reason, step=step)
+        return DepthUnits(False, f"16-bit maps, a x{step} copy of 8-bit ones", step=step)
     if largest > _FARTHEST_MM:
-        return DepthUnits(False, 65535, "16-bit maps over the full range")
+        return DepthUnits(False, "16-bit maps over the full range")
     return _distances(samples, "16-bit millimetres")
 
 
@@ -91,20 +90,19 @@ def _units_of_float(samples: Sequence[DepthSample], largest: float) -> DepthUnit
     finite = [s.pixels[~find_holes(s.pixels, metric=False)] for s in samples]
     negative = np.unique(np.concatenate([values[values < 0] for values in finite]))
     if len(negative) > 1:  # a single negative value may mean "no measurement"
-        high = max(float(values.max()) for values in finite if values.size)
-        return DepthUnits(False, high, "floating-point maps with values below 0")
+        return DepthUnits(False, "floating-point maps with values below 0")
     scale = 255 if largest <= 1 else 1
     if largest <= 255 and all(_is_integral(values * scale) for values in finite):
-        return DepthUnits(False, 255 / scale, "floating-point copies of 8-bit maps")
+        return DepthUnits(False, "floating-point copies of 8-bit maps")
     if largest <= 1 and np.median([sample.least for sample in samples]) < _NEAREST_M:
-        return DepthUnits(False, 1, "floating-point maps from 0 to 1")
+        return DepthUnits(False, "floating-point maps from 0 to 1")
     if largest <= _FARTHEST_M:
         return _distances(samples, "floating-point metres")
     if largest <= 255:
-        return DepthUnits(False, 255, "floating-point maps from 0 to 255")
+        return DepthUnits(False, "floating-point maps from 0 to 255")
     if largest <= _FARTHEST_MM:
         return _distances(samples, "floating-point millimetres")
-    return DepthUnits(False, 65535, "floating-point maps from 0 to 65535")
+    return DepthUnits(False, "floating-point maps from 0 to 65535")
 
 
 def _copied_by(samples: Sequence[DepthSample]) -> int | None:
@@ -126,9 +124,8 @@ def _distances(samples: Sequence[DepthSample], reason: str) -> DepthUnits:
         ratio = np.mean(values == code)
         values = values[values != code]
         reason += f", {code} is a hole value (a far value in {ratio:.0%} of the pixels)"
-    if not values.size:
-        return DepthUnits(True, 0, reason)
-    return DepthUnits(True, float(np.percentile(values, 99)), reason, code)
+    fits_8_bits = not values.size or np.percentile(values, 99) <= 255
+    return DepthUnits(True, reason, code, fits_8_bits=bool(fits_8_bits))
 
 
 def _hole_code(values: np.ndarray) -> int | None:

@@ -51,16 +51,11 @@ def with_encodings(
 ) -> list[SodSet]:
     """Decide the encoding of the maps of each set, and store the encoding in the returned sets.
 
-    Thermal images and other modalities without polarity are never inverted. Doubtful maps
-    (`depth_notes`) are logged unless ``quiet``.
+    Doubtful maps (`depth_notes`) are logged unless ``quiet``.
 
     Args:
         near: values of ``--near``, see `near.parse_near`.
-        quiet: whether to log nothing, as in `encoding_of`.
-        ask_disparity: whether to refuse maps that may be disparity even if ``quiet``.
-
-    Returns:
-        The sets in their order, each with its ``encoding``, which is None for a set without maps.
+        quiet, ask_disparity: see `encoding_of`.
 
     Raises:
         InputError: an error of `near.chosen_sides`, `read_samples` or `encoding_of`, or ``near``
@@ -80,21 +75,12 @@ def with_encodings(
         name, modality, encoding = sod_set.name, sod_set.modality, None
         if modality is not None:
             samples = read_samples([t.depth for t in sod_set.samples], name, modality)
-            encoding = decide(modality, samples, sides[name], name, **options)
+            encoding = encoding_of(samples, sides[name], name, modality=modality, **options)
             if not quiet:
                 for note in depth_notes(sod_set.samples, samples, encoding):
                     _log.warning("%s: %s", name, note)
         decided.append(replace(sod_set, encoding=encoding))
     return decided
-
-
-def decide(
-    modality: Modality, samples: Sequence[DepthSample], near: str, name: str, **options: bool
-) -> Encoding:
-    """Decide the encoding of maps by `encoding_of`, or as brightness if they have no polarity."""
-    if modality.has_polarity:
-        return encoding_of(samples, near, name, **options)
-    return GreyEncoding.of(samples, modality.name)
 
 
 def encodings_by_name(sets: Iterable[SodSet]) -> dict[str, Encoding]:
@@ -130,14 +116,16 @@ def encoding_of(
     near: str = "auto",
     name: str = "",
     *,
+    modality: Modality = DEPTH,
     strict: bool = False,
     quiet: bool = False,
     ask_disparity: bool = False,
     ask: str = "--near {}",
-) -> DepthEncoding:
+) -> Encoding:
     """Decide how one set stores depth, from samples of all its maps (same dtype).
 
-    A warning is logged for a weak decision, and if the evidence of the maps outweighs their units.
+    Maps of a modality without polarity are brightness. A warning is logged for a weak decision, and
+    if the evidence of the maps outweighs their units.
 
     Args:
         near: "auto", "white", "black" or "disparity"; only "auto" uses the evidence of the maps.
@@ -154,11 +142,14 @@ def encoding_of(
         InputError: the maps may be disparity; or units and maps contradict each other and neither
             prevails, unless ``quiet``; or, with ``strict``, the decision is weak or contradicted.
     """
+    if not modality.has_polarity:
+        return GreyEncoding.of(samples, modality.name)
     units = decide_units(samples)
     if near != "auto":
         reason = "disparity, 0 means no value" if near == DISPARITY else units.reason
         return _encoding(samples, units, near, None, f"{reason}; set by {ask.format(near)}")
     label = name or "depth"
+    # The argument or flag that sets each polarity.
     flags = {side: ask.format(f"{name}={side}" if name else side) for side in POLARITIES}
     evidence = weigh(samples, units.metric, units.hole_code)
     asks = ask_disparity or not quiet
@@ -189,10 +180,7 @@ def _encoding_of_distances(
     strict: bool,
     quiet: bool,
 ) -> DepthEncoding:
-    """Decide between units of distance (small = near) and contradicting evidence of the maps.
-
-    ``flags`` maps each polarity to the argument or flag that sets it, for messages.
-    """
+    """Decide between units of distance (small = near) and contradicting evidence of the maps."""
     agrees = evidence.mean <= 0
     if not agrees and evidence.margin >= WEAK_MARGIN:
         problem = (
