@@ -24,37 +24,27 @@ class Modality:
     """Properties of a second modality.
 
     ``read`` and ``to_unit`` must not be lambdas, because they are pickled for worker processes.
-
-    Attributes:
-        name: name of the modality in messages, flags and the configuration of weights.
-        one_map: singular noun for a map of this modality; an added "s" forms the plural.
-        folders: lower-case folder names that identify the folder of the maps in a set.
-        folder: name of the folder of the maps in sets that this package writes.
-        read: function that reads a file as a raw map (H, W) uint8, uint16 or float32, and raises
-            InputError for an unusable file.
-        to_unit: function that converts a raw map to (H, W) float32 in [0, 1] by a set's encoding.
-        has_polarity: whether the maps have a polarity, units and holes, as depth maps do.
-            Without polarity the encoding of a set is a `GreyEncoding`.
-        interpolation: cv2 flag for resizing a map to the size of its colour image. The default is
-            nearest neighbour: other methods would create false depths at object borders.
-        degradations: names of the functions of `training.degradations` that may change the maps
-            in training.
-        sets: names, or prefixes of names, of known sets whose maps have this modality even if
-            their folder has another name.
-        label: title of the maps on a page; if it is "", ``name`` is the title.
     """
 
-    name: str
-    one_map: str
-    folders: tuple[str, ...]
-    folder: str
+    name: str  # in messages, flags and the configuration of weights
+    one_map: str  # singular noun for a map of this modality; an added "s" forms the plural
+    folders: tuple[str, ...]  # lower-case names that identify the folder of the maps in a set
+    folder: str  # name of the folder of the maps in sets that this package writes
+    # Read a file as a raw map (H, W) uint8, uint16 or float32; raise InputError if it is unusable.
     read: Callable[[Path | str], np.ndarray]
+    # Convert a raw map to (H, W) float32 in [0, 1] by a set's encoding.
     to_unit: Callable[[np.ndarray, Encoding, DepthRule], np.ndarray]
+    # Whether the maps have a polarity, units and holes, as depth maps do. Without polarity the
+    # encoding of a set is a `GreyEncoding`.
     has_polarity: bool
+    # cv2 flag for resizing a map to the size of its colour image. The default is nearest
+    # neighbour: other methods would create false depths at object borders.
     interpolation: int = cv2.INTER_NEAREST_EXACT
-    degradations: tuple[str, ...] = ()
+    degradations: tuple[str, ...] = ()  # functions of `training.degradations` for training
+    # Names, or prefixes of names, of known sets whose maps have this modality even if their folder
+    # has another name.
     sets: tuple[str, ...] = ()
-    label: str = ""
+    label: str = ""  # title of the maps on a page; if it is "", ``name`` is the title
 
     @property
     def title(self) -> str:

@@ -13,12 +13,13 @@ from mutualformer_sod.data.depth.encoding import DepthEncoding, GreyEncoding
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import (
+    FEW_LEVELS,
+    MOSTLY_HOLES,
     MOSTLY_ZERO,
     STRETCHED,
     TWO_VALUES,
     UNRELATED,
-    doubt_of,
-    low_information,
+    doubts_of,
     same_proportions,
 )
 from mutualformer_sod.data.depth.polarity import encoding_of
@@ -135,8 +136,8 @@ def fit_depth(
         return None, [f"empty {noun}: RGB only"]
     if valid.min() == valid.max():
         return None, [f"constant {noun}: RGB only"]
-    doubt = doubt_of(DepthSample.of(depth), encoding)
-    notes = [f"{noun}: {doubt}"] if doubt in (TWO_VALUES, MOSTLY_ZERO) else []
+    doubts = doubts_of(DepthSample.of(depth), encoding)
+    notes = [f"{noun}: {doubt}" for doubt in doubts if doubt in (TWO_VALUES, MOSTLY_ZERO)]
     if orientation == "auto":
         orientation = "shown" if _fits_turned_only(depth, photo) else "stored"
     if photo.orientation != 1 and orientation == "stored":
@@ -154,7 +155,8 @@ def fit_depth(
 
 def doubts_about(depth: np.ndarray, encoding: Encoding, rgb: np.ndarray) -> list[str]:
     """Return the reasons to doubt a map of `fit_depth`, such as `notes.FEW_LEVELS`."""
-    doubts = low_information(DepthSample.of(depth), encoding)
+    doubts = doubts_of(DepthSample.of(depth), encoding)
+    doubts = [doubt for doubt in doubts if doubt in (FEW_LEVELS, MOSTLY_HOLES)]
     is_depth = not isinstance(encoding, GreyEncoding)
     return doubts + [UNRELATED] * (is_depth and is_unrelated(rgb, depth))
 

@@ -12,7 +12,7 @@ from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import (
     FEW_LEVELS,
     MOSTLY_HOLES,
-    low_information,
+    doubts_of,
     relation_notes,
 )
 from mutualformer_sod.data.depth.polarity import with_encodings
@@ -77,24 +77,24 @@ def test_relation_of_constant_or_tiny_maps_makes_no_statement(depth):
 
 
 @pytest.mark.parametrize(("levels", "want"), [(3, [FEW_LEVELS]), (15, [FEW_LEVELS]), (16, [])])
-def test_low_information_counts_the_levels(levels, want):
+def test_doubts_of_map_counts_the_levels(levels, want):
     depth = (np.arange(HEIGHT * WIDTH) % levels * 10 + 500).reshape(HEIGHT, WIDTH)
-    assert low_information(DepthSample.of(depth.astype(np.uint16)), METRIC) == want
-    assert low_information(DepthSample.of(depth.astype(np.float32)), METRIC) == want
+    assert doubts_of(DepthSample.of(depth.astype(np.uint16)), METRIC) == want
+    assert doubts_of(DepthSample.of(depth.astype(np.float32)), METRIC) == want
 
 
-def test_low_information_of_a_rare_level_counts_it():
+def test_doubts_of_map_of_a_rare_level_counts_it():
     depth = (np.arange(HEIGHT * WIDTH) % 15).reshape(HEIGHT, WIDTH).astype(np.uint8)
     depth[77, 133] = 200
-    assert low_information(DepthSample.of(depth), RELATIVE) == []
+    assert doubts_of(DepthSample.of(depth), RELATIVE) == []
 
 
 @pytest.mark.parametrize(("share", "want"), [(0.4, []), (0.6, [MOSTLY_HOLES])])
-def test_low_information_counts_the_holes_of_distances(share, want):
+def test_doubts_of_map_counts_the_holes_of_distances(share, want):
     _, depth = scene(1)
     depth[: round(share * HEIGHT)] = 0
-    assert low_information(DepthSample.of(depth), METRIC) == want
-    assert low_information(DepthSample.of(depth), RELATIVE) == []
+    assert doubts_of(DepthSample.of(depth), METRIC) == want
+    assert doubts_of(DepthSample.of(depth), RELATIVE) == []
 
 
 @pytest.fixture

@@ -76,11 +76,10 @@ def _doubtful(
     label: str, images: Sequence[Inspected], encoding: Encoding, noun: str
 ) -> list[Finding]:
     """Report the maps that are constant, have few values, or are unrelated to their image."""
-    doubts: dict[str | None, list[Path]] = {}
+    doubts: dict[str, list[Path]] = {}
     for image in images:
-        depth = image.depth
-        found = [notes.doubt_of(depth, encoding), *notes.low_information(depth, encoding)]
-        for doubt in found + [notes.UNRELATED] * image.unrelated:
+        unrelated = [notes.UNRELATED] * image.unrelated
+        for doubt in notes.doubts_of(image.depth, encoding) + unrelated:
             doubts.setdefault(doubt, []).append(image.sample.depth)
     holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
     text = f"constant {noun} maps"

@@ -27,27 +27,19 @@ _PERCENTILES = (1.0, 99.0)
 
 @dataclass(frozen=True)
 class DepthEncoding:
-    """Encoding of the depth maps of one set: units, polarity and holes.
+    """Encoding of the depth maps of one set: units, polarity and holes."""
 
-    Attributes:
-        kind: "map" (relative depth, every finite value is valid), "metric" (distances) or
-            "disparity". In distances and disparity, 0 is a hole.
-        near: polarity: "white" if large values are near the camera, else "black".
-        margin: clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is
-            against ``near``; None if the user chose the polarity.
-        reason: description of the evidence for ``near``.
-        holes: ratio of pixels without a value.
-        hole_code: an additional value that means "no measurement", or None.
-        is_empty: whether every map is constant or empty, so that only colour is used.
-    """
-
+    # "map" is relative depth, in which every finite value is valid; "metric" means distances. In
+    # distances and disparity, 0 is a hole.
     kind: Literal["map", "metric", "disparity"]
-    near: Near
+    near: Near  # "white" if large values are near the camera, else "black"
+    # Clarity of the evidence for ``near``, 0 to about 1.5; negative if the evidence is against
+    # ``near``; None if the user chose the polarity.
     margin: float | None
-    reason: str
-    holes: float = 0.0
-    hole_code: int | None = None
-    is_empty: bool = False
+    reason: str  # description of the evidence for ``near``
+    holes: float = 0.0  # ratio of pixels without a value
+    hole_code: int | None = None  # an additional value that means "no measurement", or None
+    is_empty: bool = False  # whether every map is constant or empty, so that only colour is used
 
     @property
     def is_weak(self) -> bool:

@@ -28,24 +28,18 @@ _RELATED = 200  # maximum number of images of a set that are compared with their
 _NAMED = 3  # maximum number of files that a line lists
 
 
-def doubt_of(depth_sample: DepthSample, encoding: Encoding) -> str | None:
-    """Return the reason to doubt a map: `CONSTANT`, `TWO_VALUES`, `MOSTLY_ZERO` or None."""
-    levels = depth_sample.levels[encoding.zero_is_hole]
-    if levels < 2:
-        return CONSTANT
-    if levels == 2:
-        return TWO_VALUES
-    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind == "map"
-    return MOSTLY_ZERO if is_8_bit and depth_sample.zeros > _MOSTLY else None
-
-
-def low_information(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
-    """Return which of `FEW_LEVELS` and `MOSTLY_HOLES` apply to a map with over two values."""
+def doubts_of(depth_sample: DepthSample, encoding: Encoding) -> list[str]:
+    """Return the reasons to doubt a map by itself, from `CONSTANT` to `MOSTLY_HOLES`."""
     levels = depth_sample.levels[encoding.zero_is_hole]
     if levels <= 2:
-        return []
-    is_holed = depth_sample.holes[encoding.zero_is_hole] > _MOSTLY
-    return [FEW_LEVELS] * (levels < MOST_LEVELS) + [MOSTLY_HOLES] * is_holed
+        return [TWO_VALUES if levels == 2 else CONSTANT]
+    is_8_bit = depth_sample.pixels.dtype == "uint8" and encoding.kind == "map"
+    applies = {
+        MOSTLY_ZERO: is_8_bit and depth_sample.zeros > _MOSTLY,
+        FEW_LEVELS: levels < MOST_LEVELS,
+        MOSTLY_HOLES: depth_sample.holes[encoding.zero_is_hole] > _MOSTLY,
+    }
+    return [doubt for doubt, is_true in applies.items() if is_true]
 
 
 def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -63,10 +57,10 @@ def depth_notes(
     """
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):
-        doubts = [doubt_of(depth_sample, encoding), *low_information(depth_sample, encoding)]
+        doubts = doubts_of(depth_sample, encoding)
         if not _fits(sample.rgb, depth_sample.size):
             doubts.append(STRETCHED)
-        for doubt in filter(None, doubts):
+        for doubt in doubts:
             found.setdefault(doubt, []).append(str(sample.depth))
     count, noun = counted(len(samples), "map"), samples[0].modality.name
     return [note_line(doubt, paths, count, noun) for doubt, paths in found.items()]

@@ -24,7 +24,7 @@ from mutualformer_sod.data.depth.evidence import SetEvidence, weigh
 from mutualformer_sod.data.depth.holes import METRIC_INVALID
 from mutualformer_sod.data.depth.kind import DepthSample, DepthUnits, decide_units
 from mutualformer_sod.data.depth.near import POLARITIES, chosen_sides
-from mutualformer_sod.data.depth.notes import CONSTANT, depth_notes, doubt_of
+from mutualformer_sod.data.depth.notes import depth_notes
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.errors import InputError
@@ -218,6 +218,5 @@ def _encoding(
     holes = float(np.mean([s.holes[kind != "map"] for s in samples]))
     if code is not None:
         holes += float(np.mean([np.mean(s.pixels == code) for s in samples]))
-    encoding = DepthEncoding(kind, side, margin, reason, holes, code)
-    is_empty = all(doubt_of(sample, encoding) == CONSTANT for sample in samples)
-    return replace(encoding, is_empty=is_empty)
+    is_empty = all(s.levels[kind != "map"] < 2 for s in samples)
+    return DepthEncoding(kind, side, margin, reason, holes, code, is_empty)

@@ -13,15 +13,11 @@ from mutualformer_sod.imaging import image_files
 
 @dataclass(frozen=True)
 class Part:
-    """The folders of one set, or of one split of a set.
+    """The folders of one set, or of one split of a set."""
 
-    Attributes:
-        split: split named by the folders; None if they name no split.
-        roles: folders of "rgb", "depth" (maps of any second modality) and "gt". More than one
-            folder of a role is an error.
-    """
-
-    split: Split | None
+    split: Split | None  # split named by the folders; None if they name no split
+    # Folders of "rgb", "depth" (maps of any second modality) and "gt". More than one folder of a
+    # role is an error.
     roles: dict[str, tuple[Path, ...]]
 
 
