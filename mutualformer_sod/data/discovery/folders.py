@@ -35,7 +35,7 @@ class Candidate:
     def match(self, with_depth: bool = True) -> Matches:
         """Match the files of the set by stem; each role must have at most one folder."""
         folders = {r: own[0] for r, own in self.roles.items() if with_depth or r != "depth"}
-        return match_files(folders, self.layout.stem, self.modality)
+        return match_files(folders, self.layout, self.modality)
 
 
 def matching(

@@ -2,20 +2,18 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
+from mutualformer_sod.data.discovery.layout import Layout
 from mutualformer_sod.data.modality import Modality
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import first_of
 from mutualformer_sod.imaging import IMAGE_SUFFIXES
 
 DEPTH_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
-
-StemOf: TypeAlias = Callable[[str, Path], str | None]
-"""Function that returns the stem of a file of a role, see `layout.Layout.stem`."""
 
 _SUFFIXES = {"rgb": IMAGE_SUFFIXES, "depth": DEPTH_SUFFIXES, "gt": IMAGE_SUFFIXES}
 _NOTES = {".txt", ".md", ".json", ".csv", ".log", ".html", ".db", ".ini", ".yaml", ".yml"}
@@ -114,28 +112,28 @@ class Matches:
         )
 
 
-def match_files(folders: Mapping[str, Path], stem_of: StemOf, modality: Modality) -> Matches:
+def match_files(folders: Mapping[str, Path], layout: Layout, modality: Modality) -> Matches:
     """Match the files of a set by stem, never by their position in a sorted list.
 
     Endings that name the kind of image ("_Depth", "-gt", "_rgb", ...) are ignored if the stems
     agree only without such endings. ``folders`` has "rgb", "gt" or both, and optionally "depth".
     """
     base = "rgb" if "rgb" in folders else "gt"
-    own = _list_files(base, folders[base], stem_of, {})
+    own = _list_files(base, folders[base], layout, {})
     known = {stem: stem for stem in own.by_stem} | _without_endings(own.by_stem)
     files = {
-        role: own if role == base else _list_files(role, folders[role], stem_of, known)
+        role: own if role == base else _list_files(role, folders[role], layout, known)
         for role in ("rgb", "depth", "gt")
         if role in folders
     }
     return Matches(files, base, modality)
 
 
-def _list_files(role: str, folder: Path, stem_of: StemOf, known: Mapping[str, str]) -> RoleFiles:
+def _list_files(role: str, folder: Path, layout: Layout, known: Mapping[str, str]) -> RoleFiles:
     """List the files of a role by their ``known`` stems, or by their own stems if unknown."""
     files = RoleFiles(folder)
     for path in sorted(folder.iterdir()):
-        own = stem_of(role, path)
+        own = layout.stem(role, path)
         if own is None:
             continue
         suffix = path.suffix.lower()

@@ -1,6 +1,7 @@
 """Find data sets below folders and pair their files by stem, without reading an image."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,7 @@ class SodSet:
 
     @property
     def has_rgb(self) -> bool:
-        """Whether each sample has a colour image.
-
-        Sets without colour images can only be used to score maps.
-        """
+        """Whether each sample has a colour image, without which a set can only score maps."""
         return bool(self.samples) and self.samples[0].rgb is not None
 
     @property
@@ -72,9 +70,8 @@ def discover_sets(
     """Find the data sets below one or several folders, in any layout of `layout.LAYOUTS`.
 
     A set is a root or a folder at most six levels below a root, with an RGB or GT folder; a depth
-    folder is optional. Levels such as ``testset`` or ``RGBD_for_train`` are not part of the name. A
-    set below a "train" level is left out of a search for test sets, and vice versa, unless
-    ``names`` contains its path.
+    folder is optional. A set below a "train" level is left out of a search for test sets, and vice
+    versa, unless ``names`` contains its path.
 
     Args:
         names: wanted sets, by name, alias or path below a root; None for all.
@@ -96,15 +93,14 @@ def discover_sets(
     else:
         named = together(lambda name: choose(name, candidates, split, roots), names)
         chosen = list(dict.fromkeys(named))
-    folders: dict[str, list[Path]] = {}
-    for candidate in chosen:
-        folders.setdefault(candidate.name, []).append(candidate.folder)
-    remedy = "Fix: leave all but one out of --data"
+    counts = Counter(candidate.name for candidate in chosen)
     refuse_all(
         [
-            f"{name} is found {len(own)} times: {name_list(own)}. {remedy}"
-            for name, own in folders.items()
-            if len(own) > 1
+            f"{name} is found {count} times:"
+            f" {name_list(c.folder for c in chosen if c.name == name)}."
+            " Fix: leave all but one out of --data"
+            for name, count in counts.items()
+            if count > 1
         ]
     )
     return together(lambda candidate: load(candidate, split, need_rgb, need_gt, with_depth), chosen)
