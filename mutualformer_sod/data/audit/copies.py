@@ -17,7 +17,8 @@ _LEAST_LIKENESS = 0.97  # minimum correlation of the thumbnails of copies with s
 _ROWS = 512  # number of images whose hashes are compared with all others at once
 _PLAIN = 4.0  # standard deviation in grey levels below which an image is uniform
 
-_Pairs = defaultdict[tuple[str, str], list[tuple[Path, Path]]]
+_Pairs = defaultdict[tuple[bool, str, str], list[tuple[Path, Path]]]
+"""Pairs of copies by whether the files are equal, and by the names of the two sets."""
 
 
 def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]]:
@@ -61,39 +62,37 @@ def find_copies(sets: Mapping[str, tuple[Split | None, Sequence[Inspected]]]) ->
     # Training images come first, because the finding names the first image as the one to omit.
     ordered = sorted(sets.items(), key=lambda item: item[1][0] != "train")
     owners = [(n, i) for n, (_, images) in ordered for i in images if i.descriptor is not None]
-    same, like = _Pairs(list), _Pairs(list)
+    pairs = _Pairs(list)
     for one, other in similar_pairs([image.descriptor for _, image in owners]):
         (first, a), (second, b) = owners[one], owners[other]
         if not a.sample.rgb.samefile(b.sample.rgb):  # one file may be below two roots
-            pairs = same if a.content == b.content else like
-            pairs[first, second].append((a.sample.rgb, b.sample.rgb))
-    _add_plain_copies(owners, same)
+            exact = a.content == b.content
+            pairs[exact, first, second].append((a.sample.rgb, b.sample.rgb))
+    _add_plain_copies(owners, pairs)
     parts = {name: part for name, (part, _) in sets.items()}
     findings = []
-    for pairs, exact in ((same, True), (like, False)):
-        for (first, second), found in pairs.items():
-            findings += _copies(first, second, parts, found, exact)
+    for key in sorted(pairs, key=lambda key: not key[0]):  # equal files first
+        findings += _copies(*key, parts, pairs[key])
     return sorted(findings, key=lambda finding: finding.kind != "overlap")
 
 
-def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], same: _Pairs) -> None:
-    """Add equal files of uniform images, which `similar_pairs` ignores, to ``same``."""
-    known = set(chain(*same.values()))
+def _add_plain_copies(owners: Sequence[tuple[str, Inspected]], pairs: _Pairs) -> None:
+    """Add equal files of uniform images, which `similar_pairs` ignores."""
+    known = set(chain(*pairs.values()))
     by_content: dict[bytes, tuple[str, Path]] = {}
     for name, image in owners:
         path = image.sample.rgb
         first, original = by_content.setdefault(image.content, (name, path))
-        is_known = (original, path) in known or original is path or original.samefile(path)
-        if not is_known:
-            same[first, name].append((original, path))
+        if (original, path) not in known and not original.samefile(path):
+            pairs[True, first, name].append((original, path))
 
 
 def _copies(
+    exact: bool,
     first: str,
     second: str,
     parts: Mapping[str, Split | None],
     pairs: Sequence[tuple[Path, Path]],
-    exact: bool,
 ) -> list[Finding]:
     named = [f"{one} = {other.name if first == second else other}" for one, other in pairs]
     how = "the same file" if exact else "a re-encoded or nearly identical picture"

@@ -40,7 +40,9 @@ def disparity_question(
     if evidence.margin >= WEAK_MARGIN:
         may_be_disparity = evidence.mean > 0
     else:
-        may_be_disparity = units.metric and _reach(samples) > _REACH
+        values = [s.pixels[~find_holes(s.pixels, metric=True)] for s in samples]
+        reach = np.median([np.percentile(own, 99) for own in values if own.size])
+        may_be_disparity = units.metric and reach > _REACH
     if not may_be_disparity:
         return None
     largest = max(sample.largest for sample in samples)
@@ -48,9 +50,3 @@ def disparity_question(
         f"16-bit values up to {largest:.0f} with 0 in {zeros:.1%} of the pixels may be millimetres"
         f" or disparity as in Cityscapes (x 256, 0 = no value); {evidence.describe()}"
     )
-
-
-def _reach(samples: Sequence[DepthSample]) -> float:
-    """Return the median of the 99th percentiles of the maps."""
-    values = [s.pixels[~find_holes(s.pixels, metric=True)] for s in samples]
-    return float(np.median([np.percentile(v, 99) for v in values if v.size] or [0]))

@@ -64,8 +64,9 @@ def weigh(
 
 
 def polarity(depth: np.ndarray) -> tuple[float, float]:
-    """Compute the evidence that large values are near in a finite depth map (H, W).
+    """Compute the evidence "ground" and "centre" that large values are near in a depth map (H, W).
 
+    Each is in about [-1, 1], and negative if large values are far. The map must be finite.
     Ranks are used, so that the evidence does not depend on a monotone coding (metres, disparity,
     gamma). The inverted map gives exactly the opposite evidence. Both kinds of evidence rely on the
     usual pose of cameras, not on the content of images:
@@ -78,10 +79,6 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
 
     Pixels with the smallest or largest value are ignored if they do not cover most of the map. In
     8-bit maps, pixels with an extreme value mostly have no measurement.
-
-    Returns:
-        The evidence "ground" and "centre", each in about [-1, 1]; negative if large values
-        are far.
     """
     extreme = (depth == depth.min()) | (depth == depth.max())
     if extreme.mean() <= _MOST_EXTREME:

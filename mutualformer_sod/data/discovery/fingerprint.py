@@ -35,17 +35,18 @@ def data_fingerprint(sets: Iterable[SodSet]) -> str:
 def find_overlap(
     train_sets: Iterable[SodSet], test_sets: Iterable[SodSet]
 ) -> list[tuple[Path, Path]]:
-    """Find the colour images that two groups of sets share, byte for byte, under any name.
+    """Find the pairs (training image, test image) that are equal byte for byte, under any name.
 
-    Only files of equal size are read. Copies in another encoding are not found.
-
-    Returns:
-        Pairs (training file, test file), in the order of the training sets.
+    The pairs have the order of the training sets. Only files of equal size are read. Copies in
+    another encoding are not found.
 
     Raises:
         InputError: a file is missing or unreadable.
     """
-    tests, trains = _file_sizes(test_sets), _file_sizes(train_sets)
+    tests, trains = (
+        {t.rgb: _size(t.rgb) for s in sets for t in s.samples if t.rgb is not None}
+        for sets in (test_sets, train_sets)
+    )
     sizes = set(tests.values()) & set(trains.values())
     tests = [path for path, size in tests.items() if size in sizes]
     trains = [path for path, size in trains.items() if size in sizes]
@@ -53,11 +54,6 @@ def find_overlap(
     contents = {path: hashlib.sha256(read_bytes(path)).digest() for path in bar}
     twins = {contents[path]: path for path in reversed(tests)}  # the first of equal files
     return [(path, twins[contents[path]]) for path in trains if contents[path] in twins]
-
-
-def _file_sizes(sets: Iterable[SodSet]) -> dict[Path, int]:
-    """Return the file size in bytes of each colour image."""
-    return {t.rgb: _size(t.rgb) for s in sets for t in s.samples if t.rgb is not None}
 
 
 def _size(path: Path) -> int:

@@ -74,12 +74,10 @@ def discover_sets(
     versa, unless ``names`` contains its path.
 
     Args:
-        names: wanted sets, by name, alias or path below a root; None for all.
+        names: wanted sets, by name, alias or path below a root, in the order of the result; None
+            for all, in the order of roots and paths.
         need_gt, need_rgb: whether to refuse a set without ground truth or colour images.
         with_depth: whether to use the folders of depth and other maps.
-
-    Returns:
-        The sets in the order of ``names``; if ``names`` is None, in the order of roots and paths.
 
     Raises:
         InputError: a root or set does not exist, a needed folder is missing, two sets have the
@@ -181,11 +179,7 @@ def choose(
     *,
     optional: bool = False,
 ) -> Candidate | None:
-    """Find one set by `folders.matching`.
-
-    Raises:
-        InputError: several sets match, or no set matches and ``optional`` is false.
-    """
+    """Find one set by `folders.matching`; raise InputError for several, or none if not optional."""
     matches = matching(name, candidates, split)
     if not matches and not optional:
         found = name_list(c.name for c in candidates if c.split in (None, split))

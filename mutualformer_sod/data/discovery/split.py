@@ -12,7 +12,7 @@ _LAST_NUMBER = re.compile(r"\d+$")
 def hold_out(
     samples: Sequence[Sample], ratio: float, seed: int, by: str = "scene"
 ) -> tuple[list[Sample], list[Sample]]:
-    """Split samples into a training part and a validation part.
+    """Split samples into a training part and a held-out part, each in the order of ``samples``.
 
     Frames of one scene are similar, so a split by image would validate on scenes of the training
     part. With ``by="scene"`` the images whose stems differ only in their last number form a scene
@@ -22,9 +22,6 @@ def hold_out(
         ratio: ratio of images to hold out, in [0, 1). A ratio above 0 holds out at least one of
             several images.
         by: "scene" or "image".
-
-    Returns:
-        The training part and the held-out part, each in the order of ``samples``.
     """
     scenes: dict[str, list[str]] = {}
     for sample in samples:
