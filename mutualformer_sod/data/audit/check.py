@@ -184,12 +184,13 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
 
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     label, images = checked.label, checked.images
-    roles, has_rgb = checked.found.roles, "rgb" in checked.found.roles
+    has_rgb = "rgb" in checked.found.roles
     findings = check_counts(label, checked.part, checked.count, has_rgb)
-    if has_rgb and "depth" not in roles:
-        findings.append(Finding("note", "no depth", label, "no depth: colour alone is used"))
-    if has_rgb and "gt" not in roles:
-        findings.append(Finding("note", "no gt", label, "no ground truth"))
+    for role, text in (("depth", "no depth: colour alone is used"), ("gt", "no ground truth")):
+        if has_rgb and role not in checked.found.roles:
+            findings.append(Finding("note", f"no {role}", label, text))
+    if not images:
+        return findings
     for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)
     if any(image.depth is not None for image in images):

@@ -8,7 +8,6 @@ from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.notes import same_proportions
 from mutualformer_sod.data.discovery import benchmarks
 from mutualformer_sod.data.discovery.pairing import role_labels
-from mutualformer_sod.data.modality import DEPTH, Modality
 from mutualformer_sod.errors import counted
 
 
@@ -41,7 +40,7 @@ def check_counts(
 def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
     """Report unreadable files, grouped by cause."""
     findings = []
-    for role, title in role_labels(_modality(images)).items():
+    for role, title in role_labels(images[0].sample.modality).items():
         reasons: dict[str, list[tuple[str, str]]] = {}
         for image in images:
             if role in image.errors:
@@ -56,17 +55,10 @@ def check_readable(label: str, images: Sequence[Inspected]) -> list[Finding]:
     return findings
 
 
-def _modality(images: Sequence[Inspected]) -> Modality:
-    return images[0].sample.modality if images else DEPTH
-
-
 def check_sizes(label: str, images: Sequence[Inspected]) -> list[Finding]:
-    """Report masks and maps that differ in size from their image.
-
-    Only maps are resized on reading.
-    """
+    """Report masks and maps that differ in size from their image; only maps are resized."""
     masks, alike, stretched = [], [], []
-    noun = _modality(images).name
+    noun = images[0].sample.modality.name
     for image in images:
         sizes = image.sizes
         if "rgb" in sizes and "gt" in sizes and sizes["rgb"] != sizes["gt"]:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mutualformer_sod.data.audit.check import Check, CheckedSet
+from mutualformer_sod.data.audit.depth import DepthReport
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import DepthEncoding
-from mutualformer_sod.data.modality import Encoding
 
 
 def check_table(check: Check) -> str:
@@ -45,42 +45,35 @@ def check_json(check: Check) -> dict[str, Any]:
 def _row(checked: CheckedSet, check: Check) -> tuple[str, ...]:
     problems = sum(checked.label in finding.set.split(" / ") for finding in check.problems)
     ratios = [image.gt_ratio for image in checked.images if image.gt_ratio is not None]
-    depth = ("-", "-", "-", "-")
-    if checked.depth is not None:
-        depth = (_kind(checked), *_polarity(checked.depth.encoding))
     return (
         checked.label,
         checked.part or "-",
         str(checked.count),
         str(checked.usual or "-"),
         _sizes(checked.images, "rgb"),
-        *depth,
+        *_depth_cells(checked.depth),
         f"{np.mean(ratios):.0%} fg" if ratios else "-",
         str(problems or "-"),
     )
 
 
-def _polarity(encoding: Encoding) -> tuple[str, str, str]:
-    """Return the polarity, margin and ratio of holes, each "-" for maps without polarity."""
+def _depth_cells(depth: DepthReport | None) -> tuple[str, str, str, str]:
+    """Return type, unit and range ("uint16 mm 306-3400"), polarity, margin and ratio of holes."""
+    if depth is None:
+        return "-", "-", "-", "-"
+    encoding, (low, high) = depth.encoding, depth.range
+    kind, values = max(depth.types, key=depth.types.get), f"{low:.4g}-{high:.5g}"
     if not isinstance(encoding, DepthEncoding):
-        return "-", "-", "-"
-    margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
-    return encoding.near, margin, f"{encoding.holes:.1%}"
-
-
-def _kind(checked: CheckedSet) -> str:
-    """Return the type, unit and range of the depth, such as "uint16 mm 306-3400"."""
-    depth = checked.depth
-    kind = max(depth.types, key=depth.types.get)
-    unit, reason = "", getattr(depth.encoding, "reason", "")
-    if depth.encoding.kind == "disparity":
+        return f"{kind} {values}", "-", "-", "-"
+    unit = ""
+    if encoding.kind == "disparity":
         unit = " disparity"
-    elif depth.encoding.kind == "metric":
-        unit = " mm" if "millimetres" in reason else " m"
-    elif copied := re.search(r" x\d+ ", reason):
+    elif encoding.kind == "metric":
+        unit = " mm" if "millimetres" in encoding.reason else " m"
+    elif copied := re.search(r" x\d+ ", encoding.reason):
         unit = copied[0].rstrip()
-    low, high = depth.range
-    return f"{kind}{unit} {low:.4g}-{high:.5g}"
+    margin = "-" if encoding.margin is None else f"{encoding.margin:.2f}"
+    return f"{kind}{unit} {values}", encoding.near, margin, f"{encoding.holes:.1%}"
 
 
 def _sizes(images: list[Inspected], role: str) -> str:
