@@ -26,8 +26,7 @@ def similar_pairs(descriptors: Sequence[np.ndarray]) -> Iterator[tuple[int, int]
 
     A matrix product of the hashes selects candidates among all pairs (10 000 images take seconds).
     The correlation of the thumbnails decides which candidates are copies. Uniform images are in no
-    pair.
-    ``descriptors`` come from `inspection.describe_picture`.
+    pair. ``descriptors`` come from `inspection.describe_picture`.
     """
     if len(descriptors) < 2:
         return

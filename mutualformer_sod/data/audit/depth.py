@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth import notes
@@ -52,10 +50,9 @@ def check_depth(
     metric = encoding.zero_is_hole
     filled = [image for image in own if not encoding.find_holes(image.depth.pixels).all()]
     evidence = weigh(samples, metric, encoding.hole_code) if modality.has_polarity else None
-    measured = [(s.least, s.largest) for s in samples if s.largest > 0]
-    ranges = np.array(measured if metric and measured else [image.depth_range for image in own])
-    low, high = float(ranges[:, 0].min()), float(ranges[:, 1].max())
-    report = DepthReport(encoding, evidence, filled, dict(types), (low, high))
+    measured = [(s.least, s.largest) for s in samples if metric and s.largest > 0]
+    lows, highs = zip(*(measured or [image.depth_range for image in own]), strict=True)
+    report = DepthReport(encoding, evidence, filled, dict(types), (min(lows), max(highs)))
     odd = [image.sample.depth for image in read if str(image.depth.pixels.dtype) != main]
     kind, text = f"{modality.name} types", f"maps of several types, mostly {main}"
     findings = about("problem", kind, label, text, "convert them to one type", odd)
@@ -81,11 +78,9 @@ def _doubtful(
         unrelated = [notes.UNRELATED] * image.unrelated
         for doubt in notes.doubts_of(image.depth, encoding) + unrelated:
             doubts.setdefault(doubt, []).append(image.sample.depth)
-    holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
-    text = f"constant {noun} maps"
     remedy = "they contain no information: replace them, or omit the images"
-    constant = doubts.get(notes.CONSTANT, ())
-    findings = about("problem", f"constant {noun}", label, text, remedy, constant)
+    kind, constant = f"constant {noun}", doubts.get(notes.CONSTANT, ())
+    findings = about("problem", kind, label, f"{kind} maps", remedy, constant)
     for kind, doubt in (
         ("two values", notes.TWO_VALUES),
         ("zeros", notes.MOSTLY_ZERO),
@@ -94,6 +89,7 @@ def _doubtful(
     ):
         text, maps = f"{noun} maps: {doubt}", doubts.get(doubt, ())
         findings += about("note", kind, label, text, "inspect them", maps)
+    holed = [i.sample.depth for i in images if i.depth.holes[encoding.zero_is_hole] > _MANY_HOLES]
     text = f"{noun} maps with more than {_MANY_HOLES:.0%} holes"
     return findings + about("note", "holes", label, text, "holes get the nearest value", holed)
 

@@ -57,10 +57,8 @@ def depth_notes(
     """
     found: dict[str, list[str]] = {}
     for sample, depth_sample in zip(samples, depth_samples, strict=True):
-        doubts = doubts_of(depth_sample, encoding)
-        if not _fits(sample.rgb, depth_sample.size):
-            doubts.append(STRETCHED)
-        for doubt in doubts:
+        stretched = [STRETCHED] * (not _fits(sample.rgb, depth_sample.size))
+        for doubt in doubts_of(depth_sample, encoding) + stretched:
             found.setdefault(doubt, []).append(str(sample.depth))
     count, noun = counted(len(samples), "map"), samples[0].modality.name
     return [note_line(doubt, paths, count, noun) for doubt, paths in found.items()]

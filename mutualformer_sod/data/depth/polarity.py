@@ -69,8 +69,8 @@ def with_encodings(
             problem = f"{item.name} has {item.modality.maps}, which have no polarity"
             remedy = f"name the sets with depth, as in --near SET={side}"
             raise InputError(f"--near {side}: {problem}. Fix: {remedy}")
-    decided = []
     options = {"strict": strict, "quiet": quiet, "ask_disparity": ask_disparity}
+    decided = []
     for sod_set in sets:
         name, modality, encoding = sod_set.name, sod_set.modality, None
         if modality is not None:

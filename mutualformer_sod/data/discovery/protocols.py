@@ -30,8 +30,7 @@ def discover_protocol(roots: Sequence[Path | str], protocol: str) -> list[SodSet
     if missing:
         modality = modality_of_set(next(iter(parts))) or DEPTH
         alike = [c for c in candidates if c.modality == modality or "depth" not in c.roles]
-        whole = _merged(alike, sum(parts.values()))
-        if whole is not None:
+        if whole := _merged(alike, sum(parts.values())):
             return [load(whole, "train", True, True)]
         rest = _merged(alike, sum(parts[part] for part in missing))
         if rest is None:

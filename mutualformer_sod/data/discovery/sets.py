@@ -198,25 +198,19 @@ def nothing_found(
     if candidates:
         folders = name_list(c.folder for c in candidates)
         return f"no {split} set below {name_list(roots)}, only {folders}. Fix: pass one by its path"
-    found = _picture_folders(roots)
+    found = [  # the first folders with images, at most two levels below the roots
+        f"{folder.relative_to(root)}"
+        for root in map(Path, roots)
+        for pattern in ("*", "*/*")
+        for folder in sorted(root.glob(pattern))
+        if folder.is_dir() and any(p.suffix.lower() in DEPTH_SUFFIXES for p in folder.iterdir())
+    ][:_NAMED_FOLDERS]
     names = f"; pictures are in {', '.join(found)}" if found else ""
     remedy = "rename or link these folders, or pass" if found else "pass"
     return (
         f"no data set below {name_list(roots)}: expected <set>/RGB, <set>/depth, <set>/GT{names}."
         f" Fix: {remedy} --data a folder in one of the layouts of docs/data.md"
     )
-
-
-def _picture_folders(roots: Sequence[Path | str]) -> list[str]:
-    """Return the first folders with images, at most two levels below the roots."""
-    folders = [
-        f"{folder.relative_to(root)}"
-        for root in map(Path, roots)
-        for pattern in ("*", "*/*")
-        for folder in sorted(root.glob(pattern))
-        if folder.is_dir() and any(p.suffix.lower() in DEPTH_SUFFIXES for p in folder.iterdir())
-    ]
-    return folders[:_NAMED_FOLDERS]
 
 
 def load(
