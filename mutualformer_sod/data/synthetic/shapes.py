@@ -5,7 +5,7 @@ sines and powers are rounded, either at once or when corners are rounded to inte
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -147,19 +147,20 @@ def _polygon_area(points: np.ndarray) -> float:
     return abs(math.fsum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
 
 
-def window_of(
-    regions: np.ndarray, number: int
-) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray, np.ndarray]:
-    """Return a box around a region, with the mask and the coordinates x, y in the box.
+def windows(regions: np.ndarray, values: Sequence) -> Iterator[tuple]:
+    """Yield the value of each region, a box around the region, and arrays of the size of the box.
 
-    The mask is (h, w) bool, and the coordinates are (h, w) float in [-1, 1].
+    The arrays are the mask (h, w) bool of the region, and coordinates x and y, (h, w) float in
+    [-1, 1]. Regions whose value is 0 or None are omitted.
     """
-    mask = regions == number
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
-    shape = mask[window].shape
-    down, right = (np.linspace(-1, 1, length) for length in shape)
-    return window, mask[window], right + np.zeros(shape), down[:, None] + np.zeros(shape)
+    for number, value in enumerate(values, start=1):
+        if value:
+            mask = regions == number
+            x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+            window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
+            mask = mask[window]
+            down, right = (np.linspace(-1, 1, length) for length in mask.shape)
+            yield value, window, mask, *np.meshgrid(right, down)
 
 
 def blur(image: np.ndarray) -> np.ndarray:
