@@ -59,12 +59,12 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """
     if not data.startswith(PNG):
         return data
-    colour_type = data[25]
+    transparency = {0: (2,), 2: (6,), 3: range(1, 257)}.get(data[25], ())  # lengths by colour type
     kept = [
         chunk
         for kind, chunk in _chunks(data)
         if kind[:1].isupper()
-        or (kind == b"tRNS" and _is_transparency(chunk, colour_type))
+        or (kind == b"tRNS" and len(chunk) - 12 in transparency and _is_undamaged(chunk))
         or (kind == keep and _is_undamaged(chunk))
     ]
     return b"".join([PNG, *kept])
@@ -76,11 +76,6 @@ def without_padding(data: bytes) -> bytes:
     scan = data[:end].rstrip(b"\0")
     stuffing = b"\0" if scan.endswith(b"\xff") else b""
     return scan + stuffing + data[end : end + 2]
-
-
-def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
-    lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
-    return len(chunk) - 12 in lengths and _is_undamaged(chunk)
 
 
 def _is_undamaged(chunk: memoryview) -> bool:
@@ -115,8 +110,7 @@ def _check_png(data: bytes) -> tuple[int, int]:
 
 def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
     """Return the size (H, W) or None, and the byte position of the end marker or -1."""
-    position = 2
-    size = None
+    position, size = 2, None
     while True:
         if data[position] != 0xFF:
             raise ValueError("is damaged (a marker is missing)")

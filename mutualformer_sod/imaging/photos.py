@@ -46,23 +46,14 @@ _PIXEL_LIMIT_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture as a viewer shows it.
+    """A picture as a viewer shows it."""
 
-    Attributes:
-        rgb: (h, w, 3) uint8, blended with white.
-        colours: (h, w, 3) uint8, not blended; ``rgb`` itself if the picture is opaque.
-        opacity: (h, w) uint8, 255 = opaque; None if the picture is opaque.
-        native_size: (H, W) of the file after rotation; (h, w) is smaller if the picture is huge.
-        orientation: EXIF orientation tag, 1 to 8; 1 means no rotation or flip.
-        notes: conversions of the picture, for the user.
-    """
-
-    rgb: np.ndarray
-    colours: np.ndarray
-    opacity: np.ndarray | None
-    native_size: tuple[int, int]
-    orientation: int
-    notes: tuple[str, ...]
+    rgb: np.ndarray  # (h, w, 3) uint8, blended with white
+    colours: np.ndarray  # (h, w, 3) uint8, not blended; ``rgb`` itself if the picture is opaque
+    opacity: np.ndarray | None  # (h, w) uint8, 255 = opaque; None if the picture is opaque
+    native_size: tuple[int, int]  # (H, W) after rotation; (h, w) is smaller if the picture is huge
+    orientation: int  # EXIF orientation tag, 1 to 8; 1 means no rotation or flip
+    notes: tuple[str, ...]  # conversions of the picture, for the user
 
 
 def read_photo(path: Path | str) -> Photo:
