@@ -74,11 +74,16 @@ class SodDataset(Dataset):
         estimated_depth: Path | None = None,
         caches: Mapping[str, SetCache] | None = None,
     ) -> None:
+        self._items: list[tuple[str, Sample, Encoding | None]] = []
+        self._peers: dict[str, range] = {}  # indices of the items of each set
         for sod_set in sets:
             if sod_set.samples and not sod_set.has_rgb:
                 raise InputError(f"{sod_set.root} has no colour images. Fix: add an RGB folder")
             if sod_set.has_depth and sod_set.encoding is None:
                 raise ValueError(f"{sod_set.name} has no depth encoding. Fix: call with_encodings")
+            start = len(self._items)
+            self._items += [(sod_set.name, item, sod_set.encoding) for item in sod_set.samples]
+            self._peers[sod_set.name] = range(start, len(self._items))
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         self.augmentation = Augmentation() if augment is True else augment or None
         self.depth_rule = depth_rule
@@ -87,14 +92,6 @@ class SodDataset(Dataset):
         self.depth_dropout = depth_dropout
         self._estimated_depth = estimated_depth
         self._caches = dict(caches or {})
-        self._items: list[tuple[str, Sample, Encoding | None]] = [
-            (sod_set.name, sample, sod_set.encoding)
-            for sod_set in sets
-            for sample in sod_set.samples
-        ]
-        names = [name for name, _, _ in self._items]
-        ends = {name: place + 1 for place, name in enumerate(names)}
-        self._peers = {name: range(names.index(name), end) for name, end in ends.items()}
         # Shared memory lets a worker that outlives an epoch read the next epoch number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -118,8 +115,7 @@ class SodDataset(Dataset):
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
         strength = self.augmentation or Augmentation()  # its zero ratios draw no random numbers
-        modality = sample.modality
-        is_depth = depth is not None and modality.has_polarity
+        is_depth = depth is not None and sample.modality.has_polarity
 
         def drawn(ratio: float) -> bool:
             return ratio > 0 and rng.random() < ratio
@@ -144,7 +140,7 @@ class SodDataset(Dataset):
             rgb_tensor, depth_tensor, gt_tensor = augment_sample(
                 *(rgb, depth, gt, self.size, rng, strength),
                 depth_is_right=not misled,
-                degradations=modality.degradations,
+                degradations=sample.modality.degradations,
             )
         item = {
             "rgb": rgb_tensor,
