@@ -19,7 +19,7 @@ from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.packing.images import encode_sample
-from mutualformer_sod.data.packing.shards import ShardWriter, checked_shards, unpack_shard
+from mutualformer_sod.data.packing.shards import ShardWriter, check_shards, unpack_shard
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import write_json
@@ -131,12 +131,13 @@ def unpack_sets(
             images that are not in the pack.
     """
     index = _read_index(folder)
-    paths = checked_shards(folder, index["shards"])
+    check_shards(folder, index["shards"])
     root.mkdir(parents=True, exist_ok=True)
     total = sum(shard["files"] for shard in index["shards"])
     with tqdm(total=total, desc="unpacking", unit="file", disable=None) as bar:
-        for path in paths:
-            bar.update(unpack_shard(path, root, overwrite))
+        for shard in index["shards"]:
+            unpack_shard(folder / shard["file"], root, overwrite)
+            bar.update(shard["files"])
     return index, _compare(index, root)
 
 

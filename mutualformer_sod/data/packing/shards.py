@@ -69,8 +69,8 @@ class ShardWriter:
         self._begin()
 
 
-def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]:
-    """Return the paths of all shards; raise an InputError that lists missing or damaged shards."""
+def check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> None:
+    """Raise an InputError that lists missing or damaged shards."""
     bad = []
     for shard in tqdm(shards, "checking", unit="shard", leave=False, disable=None):
         path = folder / shard["file"]
@@ -80,22 +80,18 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
             bad.append(f"{path.name} is damaged (wrong sha256)")
     if bad:
         raise InputError(f"{folder}: {name_list(bad)}. Fix: copy these shards again")
-    return [folder / shard["file"] for shard in shards]
 
 
-def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``, and return the number of files in the shard.
-
-    Existing files of equal content are not written again.
+def unpack_shard(path: Path, root: Path, overwrite: bool) -> None:
+    """Write the files of a shard below ``root``, except files that exist with equal content.
 
     Raises:
         InputError: an existing file has other content and ``overwrite`` is false, or a member of
             the shard is outside ``root`` or is not an image of a set.
     """
-    count = 0
     try:
         with tarfile.open(path, "r:") as tar:
-            for count, member in enumerate(tar, 1):  # noqa: B007
+            for member in tar:
                 target = _target(path, member, root)
                 data = tar.extractfile(member).read()
                 if target.is_file() and target.read_bytes() == data:
@@ -107,7 +103,6 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
                     temporary.write_bytes(data)
     except tarfile.TarError as error:
         raise InputError(f"{path} is not a shard ({error}). Fix: copy the shard again") from None
-    return count
 
 
 def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
