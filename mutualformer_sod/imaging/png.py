@@ -82,10 +82,5 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _filtered(strip: np.ndarray) -> bytes:
-    height, width, channels = strip.shape
-    rows = strip.reshape(height, -1)
-    lines = np.empty((height, 1 + width * channels), np.uint8)
-    lines[:, 0] = _SUB
-    lines[:, 1 : 1 + channels] = rows[:, :channels]
-    np.subtract(rows[:, channels:], rows[:, :-channels], out=lines[:, 1 + channels :])
-    return lines.tobytes()
+    differences = np.diff(strip, axis=1, prepend=np.uint8(0))  # modulo 256
+    return np.insert(differences.reshape(len(strip), -1), 0, _SUB, axis=1).tobytes()

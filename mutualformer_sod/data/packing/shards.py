@@ -27,12 +27,8 @@ class ShardWriter:
     def __init__(self, folder: Path, limit: int) -> None:
         self.written: list[dict[str, Any]] = []
         self._folder, self._limit = folder, limit
-        self._begin()
-
-    def _begin(self) -> None:
-        self._files = 0
-        self._buffer = io.BytesIO()
-        self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
+        self._members: list[tuple[tarfile.TarInfo, bytes]] = []  # of the open shard
+        self._size = 0  # bytes of these members
 
     def add(self, files: Sequence[File]) -> None:
         """Add the files of one image to a shard; raise InputError if the files exceed the limit."""
@@ -40,33 +36,33 @@ class ShardWriter:
         for name, data in files:
             member = tarfile.TarInfo(name)  # time 0, so that equal packs have equal sha256
             member.size = len(data)
-            members.append(member)
+            members.append((member, data))
             room += len(member.tobuf(tarfile.PAX_FORMAT)) + _whole(len(data), tarfile.BLOCKSIZE)
-        if self._files and self._closed_size(room) > self._limit:
+        if _closed_size(self._size + room) > self._limit:
             self.flush()
-        if self._closed_size(room) > self._limit:
+        if _closed_size(room) > self._limit:
             problem = f"{files[0][0]}: the image is larger than a shard"
             raise InputError(f"{problem}. Fix: pass a larger --shard-mb")
-        for member, (_, data) in zip(members, files, strict=True):
-            self._tar.addfile(member, io.BytesIO(data))
-        self._files += len(members)
-
-    def _closed_size(self, more: int) -> int:
-        return _whole(self._tar.offset + more + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
+        self._members += members
+        self._size += room
 
     def flush(self) -> None:
         """Write the open shard and begin the next shard; do nothing if the open shard is empty."""
-        self._tar.close()
-        if not self._files:
+        if not self._members:
             return
-        data = self._buffer.getvalue()
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for member, content in self._members:
+                tar.addfile(member, io.BytesIO(content))
+        data = buffer.getvalue()
         path = self._folder / f"shard_{len(self.written):04d}.tar"
         with replacing(path) as temporary:
             temporary.write_bytes(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        entry = {"file": path.name, "bytes": len(data), "sha256": sha256, "files": self._files}
-        self.written.append(entry)
-        self._begin()
+        sha256, files = hashlib.sha256(data).hexdigest(), len(self._members)
+        self.written.append(
+            {"file": path.name, "bytes": len(data), "sha256": sha256, "files": files}
+        )
+        self._members, self._size = [], 0
 
 
 def check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> None:
@@ -120,6 +116,11 @@ def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
         problem = f"{shard}: {member.name!r} is not an image of a set below {root}"
         raise InputError(f"{problem}. Fix: do not use this pack")
     return target
+
+
+def _closed_size(size: int) -> int:
+    """Return the size of a tar file with members of ``size`` bytes in all."""
+    return _whole(size + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
 
 
 def _whole(size: int, block: int) -> int:
