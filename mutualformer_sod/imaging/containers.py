@@ -11,9 +11,6 @@ from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_JPEG = b"\xff\xd8\xff"
-_BMP = b"BM"
-_SCAN = 0xDA
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the frame headers
 
 
@@ -31,14 +28,14 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     try:
         if data.startswith(PNG):
             return _check_png(data)
-        if data.startswith(_JPEG):
+        if data.startswith(b"\xff\xd8\xff"):
             size, end = _parse_jpeg(data)
             if end < 0:
                 raise ValueError("is cut short (no end marker)")
             if size is None:
                 raise ValueError("is damaged (no frame header)")
             return size
-        if data.startswith(_BMP):
+        if data.startswith(b"BM"):
             return _check_bmp(data)
     except (struct.error, IndexError):
         raise ValueError("is cut short") from None
@@ -121,7 +118,7 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
         (length,) = struct.unpack_from(">H", data, position + 2)
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             size = struct.unpack_from(">HH", data, position + 5)
-        if marker == _SCAN:
+        if marker == 0xDA:
             # Inside a scan 0xFF is followed by 0, so that the end marker cannot occur by chance.
             # Data after the end marker (a second picture, zeros) are ignored.
             return size, data.find(b"\xff\xd9", position)

@@ -37,7 +37,6 @@ class SodDataset(Dataset):
     - ``gt``: (1, h, w) float32 in [0, 1]; only with ``with_gt`` and ground truth in every set.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.
-    - ``index``: index of the item in the dataset.
     - ``key``: int64 drawn from (seed, epoch, index), for other random choices about the item.
 
     An item depends on (seed, epoch, index), but not on the workers or on a resumption of the run.
@@ -47,7 +46,7 @@ class SodDataset(Dataset):
             `depth.polarity.with_encodings`.
         size: (h, w) of the items, or one number for both.
         depth_rule: rule of `depth.encoding.scale_to_unit`; not used for cached maps.
-        augment: training augmentations; True uses the default strengths, False only resizes.
+        augment: training augmentations; None only resizes.
         with_gt: whether ground truth is read if every set has ground truth.
         seed: seed of the augmentations and of depth dropout.
         depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
@@ -67,7 +66,7 @@ class SodDataset(Dataset):
         size: int | tuple[int, int],
         *,
         depth_rule: DepthRule = "minmax",
-        augment: bool | Augmentation = False,
+        augment: Augmentation | None = None,
         with_gt: bool = True,
         seed: int = 0,
         depth_dropout: float = 0.0,
@@ -85,7 +84,7 @@ class SodDataset(Dataset):
             self._items += [(sod_set.name, item, sod_set.encoding) for item in sod_set.samples]
             self._peers[sod_set.name] = range(start, len(self._items))
         self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self.augmentation = Augmentation() if augment is True else augment or None
+        self.augmentation = augment
         self.depth_rule = depth_rule
         self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
         self.seed = seed
@@ -148,7 +147,6 @@ class SodDataset(Dataset):
             "has_depth": depth_tensor is not None,
             "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
-            "index": index,
             # A spawned sequence makes the key independent of the numbers drawn from rng.
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }

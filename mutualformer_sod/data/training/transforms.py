@@ -78,7 +78,7 @@ def augment_sample(
     gt: np.ndarray | None,
     size: tuple[int, int],
     rng: np.random.Generator,
-    augmentation: Augmentation | None = None,
+    strength: Augmentation,
     *,
     depth_is_right: bool = True,
     degradations: Sequence[str] = DEPTH.degradations,
@@ -89,22 +89,21 @@ def augment_sample(
     are degraded only if the sample has depth and ``depth_is_right`` is true. ``degradations`` are
     the names of the degradations of ``depth``.
     """
-    augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
     height, width = planes.shape[-2:]
-    top, bottom = (int(cut) for cut in rng.random(2) * augmentation.crop * height)
-    left, right = (int(cut) for cut in rng.random(2) * augmentation.crop * width)
+    top, bottom = (int(cut) for cut in rng.random(2) * strength.crop * height)
+    left, right = (int(cut) for cut in rng.random(2) * strength.crop * width)
     planes = planes[:, top : height - bottom, left : width - right]
-    if rng.random() < augmentation.flip:
+    if rng.random() < strength.flip:
         planes = planes.flip(-1)
     planes = _resample(planes, size)
     rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
-    rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
+    rgb_tensor = _jitter_colours(rgb_tensor, rng, strength)
     if depth_tensor is not None:
-        ratio = augmentation.poor_colour
+        ratio = strength.poor_colour
         if depth_is_right and ratio and rng.random() < ratio:
             rgb_tensor = _degrade_colours(rgb_tensor, rng)
-        depth_tensor = degrade(depth_tensor, rng, augmentation, degradations)
+        depth_tensor = degrade(depth_tensor, rng, strength, degradations)
     return rgb_tensor, depth_tensor, gt_tensor
 
 
