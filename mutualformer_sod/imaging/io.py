@@ -182,9 +182,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
             raise InputError(
                 f"{path}: shape {levels.shape} is not a saliency map. Fix: save one map (H, W)."
             )
-    else:
-        levels = one_channel(path, data, decode(path, data))
-    if levels is None:
+    elif (levels := one_channel(path, data, decode(path, data))) is None:
         raise InputError(f"{path}: a saliency map must not have colours. Fix: save it as greyscale")
     return _eight_bits(path, levels)
 

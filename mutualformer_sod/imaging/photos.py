@@ -203,10 +203,8 @@ def _decode(
                     raise ValueError("values outside 0 to 65535")
                 notes.append("16-bit grey: its upper 8 bits are used")
                 image = Image.fromarray((values >> 8).astype(np.uint8))
-            has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
-            transparent = has_alpha or "transparency" in image.info
             drafted = image.size != (width, height)
-            return _converted(image, transparent, 1 if drafted else shrink)
+            return _converted(image, 1 if drafted else shrink)
     except MemoryError:
         raise
     except Exception:
@@ -216,13 +214,12 @@ def _decode(
         ) from None
 
 
-def _converted(
-    image: Image.Image, transparent: bool, factor: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _converted(image: Image.Image, factor: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return colours and opacity of a picture, averaged over ``factor`` x ``factor`` pixels."""
     width, height = image.size
     size = -(-height // factor), -(-width // factor)
     rgb = np.empty((*size, 3), np.uint8)
+    transparent = "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
     opacity = np.empty(size, np.uint8) if transparent else None
     # Bands of rows limit the memory: Pillow copies the picture in each step, at 4 bytes a pixel.
     rows = max(1, BAND_PIXELS // (factor * width))

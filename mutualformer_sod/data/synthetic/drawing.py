@@ -31,7 +31,7 @@ def paint(
     image = _texture(random, regions.shape, background)
     for look, window, mask, x, y in windows(regions, looks):
         patch = _texture(random, x.shape, look)
-        ((tilt_x, tilt_y),) = circle(np.array([random.uniform()]))
+        tilt_x, tilt_y = circle(random.uniform())
         patch *= (1.0 + 0.12 * (tilt_x * x + tilt_y * y) - 0.12 * (x * x + y * y))[..., None]
         alpha = blur(mask * 16)[..., None] / 256.0
         image[window] += alpha * (patch - image[window])
@@ -45,7 +45,7 @@ def paint(
 def _texture(random: Random, shape: tuple[int, int], look: Appearance) -> np.ndarray:
     """Render a texture (H, W, 3) float64."""
     height, width = shape
-    ((cos, sin),) = circle(np.array([random.uniform()]))
+    cos, sin = circle(random.uniform())
     along = np.arange(width) * cos + np.arange(height)[:, None] * sin
     across = np.arange(width) * -sin + np.arange(height)[:, None] * cos
     period = random.uniform(10, 32)

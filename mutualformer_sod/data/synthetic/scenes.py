@@ -18,8 +18,6 @@ A model that sees one modality can therefore only guess on a third of the scenes
 
 With the modality "thermal" a thermal image replaces the depth map: the object is warmer or colder
 than the other regions. Colour and ground truth equal those of the depth scene of the same seed.
-
-Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
 
 from dataclasses import dataclass

@@ -111,7 +111,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
         if upright:
             parts.append(parts[0] * random.uniform(0.4, 0.6) + [random.uniform(-0.3, 0.3), -1.15])
     stretch = 2.0 ** random.uniform(-0.4, 0.4)
-    ((cos, sin),) = circle(np.array([random.uniform(-0.06, 0.06) if upright else random.uniform()]))
+    cos, sin = circle(random.uniform(-0.06, 0.06) if upright else random.uniform())
     parts = [part * [stretch, 1 / stretch] @ [[cos, sin], [-sin, cos]] for part in parts]
     scale = math.sqrt(area / sum(_polygon_area(part) for part in parts))
     least = np.concatenate(parts).min(axis=0)
@@ -136,10 +136,10 @@ def fill(canvas: np.ndarray, corners: np.ndarray) -> None:
     canvas[top:bottom] |= toggles[:, :-1].cumsum(axis=1) % 2 == 1
 
 
-def circle(turns: np.ndarray) -> np.ndarray:
-    """Return points (n, 2) on the unit circle, rounded so that they do not depend on libm."""
+def circle(turns: float | np.ndarray) -> np.ndarray:
+    """Return points (..., 2) on the unit circle, rounded so that they do not depend on libm."""
     angles = 2 * math.pi * turns
-    return np.round(np.stack([np.cos(angles), np.sin(angles)], axis=1) * 65536) / 65536
+    return np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 65536) / 65536
 
 
 def _polygon_area(points: np.ndarray) -> float:
