@@ -29,12 +29,7 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
         if data.startswith(PNG):
             return _check_png(data)
         if data.startswith(b"\xff\xd8\xff"):
-            size, end = _parse_jpeg(data)
-            if end < 0:
-                raise ValueError("is cut short (no end marker)")
-            if size is None:
-                raise ValueError("is damaged (no frame header)")
-            return size
+            return _parse_jpeg(data)[0]
         if data.startswith(b"BM"):
             return _check_bmp(data)
     except (struct.error, IndexError):
@@ -93,20 +88,17 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _check_png(data: bytes) -> tuple[int, int]:
-    size = None
     for kind, chunk in _chunks(data):
         # cv2 skips damaged optional chunks (lower-case names), too.
         if kind[:1].isupper() and not _is_undamaged(chunk):
             raise ValueError("is damaged (wrong checksum)")
-        if size is None:
-            if kind != b"IHDR":
-                raise ValueError("is damaged (no header)")
-            size = struct.unpack_from(">II", chunk, 8)[::-1]
-    return size
+    if data[12:16] != b"IHDR":
+        raise ValueError("is damaged (no header)")
+    return struct.unpack_from(">II", data, 16)[::-1]
 
 
-def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
-    """Return the size (H, W) or None, and the byte position of the end marker or -1."""
+def _parse_jpeg(data: bytes) -> tuple[tuple[int, int], int]:
+    """Return the size (H, W), and the byte position of the end marker."""
     position, size = 2, None
     while True:
         if data[position] != 0xFF:
@@ -121,7 +113,12 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
         if marker == 0xDA:
             # Inside a scan 0xFF is followed by 0, so that the end marker cannot occur by chance.
             # Data after the end marker (a second picture, zeros) are ignored.
-            return size, data.find(b"\xff\xd9", position)
+            end = data.find(b"\xff\xd9", position)
+            if end < 0:
+                raise ValueError("is cut short (no end marker)")
+            if size is None:
+                raise ValueError("is damaged (no frame header)")
+            return size, end
         position += 2 + length
 
 

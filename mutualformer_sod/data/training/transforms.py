@@ -39,15 +39,11 @@ class Augmentation:
     depth_levels: int = 16  # minimum number of grey levels to which depth is quantised
     depth_holes: int = 4  # maximum number of holes in a depth map
     depth_change: float = 0.3  # probability of each of the degradations of the modality
-    # Probabilities of augmentations that the dataset applies. An image with depth gets an object of
-    # another image of its set (`copy_paste.paste_object`):
-    paste: float = 0.0
-    # An image without depth gets an invented map (`pseudo_depth.invent_depth`):
-    invent_depth: float = 0.0
-    # An image with an invented map gets a copy of its object (`copy_paste.add_twin`):
-    twin: float = 0.5
-    # Misleading depth replaces depth (`pseudo_depth.mislead`):
-    wrong_depth: float = 0.0
+    # Probabilities of augmentations that the dataset applies:
+    paste: float = 0.0  # of `copy_paste.paste_object` in an image with depth
+    invent_depth: float = 0.0  # of `pseudo_depth.invent_depth` for an image without depth
+    twin: float = 0.5  # of `copy_paste.add_twin` in an image with an invented map
+    wrong_depth: float = 0.0  # of `pseudo_depth.mislead` in place of depth
     # Probability that an image with depth loses most of its colours, so that depth is needed:
     poor_colour: float = 0.0
 
