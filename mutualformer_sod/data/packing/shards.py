@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,52 +17,51 @@ from mutualformer_sod.files import file_sha256, replacing
 File = tuple[str, bytes]  # path of an unpacked file below the root, and its content
 
 
-class ShardWriter:
-    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
+def write_shards(
+    images: Iterable[Sequence[File]], folder: Path, limit: int
+) -> list[dict[str, Any]]:
+    """Write the files of images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
 
-    A shard appears only when it is complete.
-    ``written`` has the name, size in bytes, sha256 and number of files of each written shard.
+    All files of an image are in one shard. A shard appears only when it is complete.
+
+    Returns:
+        The name, size in bytes, sha256 and number of files of each shard.
+
+    Raises:
+        InputError: the files of an image exceed the limit.
     """
-
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.written: list[dict[str, Any]] = []
-        self._folder, self._limit = folder, limit
-        self._members: list[tuple[tarfile.TarInfo, bytes]] = []  # of the open shard
-        self._size = 0  # bytes of these members
-
-    def add(self, files: Sequence[File]) -> None:
-        """Add the files of one image to a shard; raise InputError if the files exceed the limit."""
-        members, room = [], 0
+    written, members, size = [], [], 0
+    for files in images:
+        added, room = [], 0
         for name, data in files:
             member = tarfile.TarInfo(name)  # time 0, so that equal packs have equal sha256
             member.size = len(data)
-            members.append((member, data))
+            added.append((member, data))
             room += len(member.tobuf(tarfile.PAX_FORMAT)) + _whole(len(data), tarfile.BLOCKSIZE)
-        if _closed_size(self._size + room) > self._limit:
-            self.flush()
-        if _closed_size(room) > self._limit:
+        if members and _closed_size(size + room) > limit:
+            written.append(_write_shard(folder, len(written), members))
+            members, size = [], 0
+        if _closed_size(room) > limit:
             problem = f"{files[0][0]}: the image is larger than a shard"
             raise InputError(f"{problem}. Fix: pass a larger --shard-mb")
-        self._members += members
-        self._size += room
+        members += added
+        size += room
+    return [*written, _write_shard(folder, len(written), members)]
 
-    def flush(self) -> None:
-        """Write the open shard and begin the next shard; do nothing if the open shard is empty."""
-        if not self._members:
-            return
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            for member, content in self._members:
-                tar.addfile(member, io.BytesIO(content))
-        data = buffer.getvalue()
-        path = self._folder / f"shard_{len(self.written):04d}.tar"
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-        sha256, files = hashlib.sha256(data).hexdigest(), len(self._members)
-        self.written.append(
-            {"file": path.name, "bytes": len(data), "sha256": sha256, "files": files}
-        )
-        self._members, self._size = [], 0
+
+def _write_shard(
+    folder: Path, number: int, members: Sequence[tuple[tarfile.TarInfo, bytes]]
+) -> dict[str, Any]:
+    path = folder / f"shard_{number:04d}.tar"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member, content in members:
+            tar.addfile(member, io.BytesIO(content))
+    data = buffer.getvalue()
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return {"file": path.name, "bytes": len(data), "sha256": sha256, "files": len(members)}
 
 
 def check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> None:
