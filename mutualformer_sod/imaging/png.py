@@ -29,13 +29,10 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG from strips, and replace an existing file when the PNG is complete.
+    """Write an 8-bit PNG of size (H, W), and replace an existing file when the PNG is complete.
 
-    Args:
-        path: path of the file; missing folders are created.
-        size: (H, W) of the picture.
-        strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
-        note: JSON data for `read_note`.
+    ``strips`` are (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all. ``note``
+    is JSON data for `read_note`. Missing folders are created.
 
     Raises:
         ValueError: the number of rows of the strips differs from that of ``size``.
