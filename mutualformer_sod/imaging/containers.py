@@ -11,9 +11,6 @@ from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_JPEG = b"\xff\xd8\xff"
-_BMP = b"BM"
-_SCAN = 0xDA
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the frame headers
 
 
@@ -31,14 +28,9 @@ def check_whole(data: bytes) -> tuple[int, int] | None:
     try:
         if data.startswith(PNG):
             return _check_png(data)
-        if data.startswith(_JPEG):
-            size, end = _parse_jpeg(data)
-            if end < 0:
-                raise ValueError("is cut short (no end marker)")
-            if size is None:
-                raise ValueError("is damaged (no frame header)")
-            return size
-        if data.startswith(_BMP):
+        if data.startswith(b"\xff\xd8\xff"):
+            return _parse_jpeg(data)[0]
+        if data.startswith(b"BM"):
             return _check_bmp(data)
     except (struct.error, IndexError):
         raise ValueError("is cut short") from None
@@ -59,12 +51,12 @@ def without_notes(data: bytes, *, keep: bytes = b"") -> bytes:
     """
     if not data.startswith(PNG):
         return data
-    colour_type = data[25]
+    transparency = {0: (2,), 2: (6,), 3: range(1, 257)}.get(data[25], ())  # lengths by colour type
     kept = [
         chunk
         for kind, chunk in _chunks(data)
         if kind[:1].isupper()
-        or (kind == b"tRNS" and _is_transparency(chunk, colour_type))
+        or (kind == b"tRNS" and len(chunk) - 12 in transparency and _is_undamaged(chunk))
         or (kind == keep and _is_undamaged(chunk))
     ]
     return b"".join([PNG, *kept])
@@ -76,11 +68,6 @@ def without_padding(data: bytes) -> bytes:
     scan = data[:end].rstrip(b"\0")
     stuffing = b"\0" if scan.endswith(b"\xff") else b""
     return scan + stuffing + data[end : end + 2]
-
-
-def _is_transparency(chunk: memoryview, colour_type: int) -> bool:
-    lengths = {0: (2,), 2: (6,), 3: range(1, 257)}.get(colour_type, ())
-    return len(chunk) - 12 in lengths and _is_undamaged(chunk)
 
 
 def _is_undamaged(chunk: memoryview) -> bool:
@@ -101,22 +88,18 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _check_png(data: bytes) -> tuple[int, int]:
-    size = None
     for kind, chunk in _chunks(data):
         # cv2 skips damaged optional chunks (lower-case names), too.
         if kind[:1].isupper() and not _is_undamaged(chunk):
             raise ValueError("is damaged (wrong checksum)")
-        if size is None:
-            if kind != b"IHDR":
-                raise ValueError("is damaged (no header)")
-            size = struct.unpack_from(">II", chunk, 8)[::-1]
-    return size
+    if data[12:16] != b"IHDR":
+        raise ValueError("is damaged (no header)")
+    return struct.unpack_from(">II", data, 16)[::-1]
 
 
-def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
-    """Return the size (H, W) or None, and the byte position of the end marker or -1."""
-    position = 2
-    size = None
+def _parse_jpeg(data: bytes) -> tuple[tuple[int, int], int]:
+    """Return the size (H, W), and the byte position of the end marker."""
+    position, size = 2, None
     while True:
         if data[position] != 0xFF:
             raise ValueError("is damaged (a marker is missing)")
@@ -127,10 +110,15 @@ def _parse_jpeg(data: bytes) -> tuple[tuple[int, int] | None, int]:
         (length,) = struct.unpack_from(">H", data, position + 2)
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             size = struct.unpack_from(">HH", data, position + 5)
-        if marker == _SCAN:
+        if marker == 0xDA:
             # Inside a scan 0xFF is followed by 0, so that the end marker cannot occur by chance.
             # Data after the end marker (a second picture, zeros) are ignored.
-            return size, data.find(b"\xff\xd9", position)
+            end = data.find(b"\xff\xd9", position)
+            if end < 0:
+                raise ValueError("is cut short (no end marker)")
+            if size is None:
+                raise ValueError("is damaged (no frame header)")
+            return size, end
         position += 2 + length
 
 

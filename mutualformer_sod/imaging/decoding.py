@@ -23,13 +23,11 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.containers import check_whole, without_notes, without_padding
 
-AS_STORED = cv2.IMREAD_UNCHANGED
 _CHROMA_NOISE = 16  # maximum difference in levels between channels of a grey image due to JPEG
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 _LOG_LEVEL_LOCK = threading.Lock()
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!bad ICC)|Premature end of JPEG file")  # of libjpeg
 
-_log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
@@ -51,7 +49,7 @@ def check_file(path: Path | str, data: bytes) -> tuple[int, int] | None:
         raise InputError(f"{path}: the file {error}. Fix: replace it by an intact copy") from None
 
 
-def decode(path: Path | str, data: bytes, flags: int = AS_STORED) -> np.ndarray:
+def decode(path: Path | str, data: bytes, flags: int = cv2.IMREAD_UNCHANGED) -> np.ndarray:
     """Decode the content of a complete image file, with the flags of ``cv2.imdecode``.
 
     A JPEG with damaged data is decoded as far as possible, and the damage is logged once for each
@@ -84,7 +82,7 @@ def _imdecode(data: bytes, flags: int) -> tuple[np.ndarray | None, str]:
 
 @functools.lru_cache(4096)  # warn once per file; the cache is limited, because servers run long
 def _warn_of_damage(path: str, damage: str) -> None:
-    _log.warning(
+    logging.getLogger(__name__).warning(
         "%s: damaged JPEG data (%s): part of the image may be wrong. Fix: inspect the image, and"
         " replace the file by an intact copy or save it again.",
         path,

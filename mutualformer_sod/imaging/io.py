@@ -10,7 +10,6 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.decoding import (
-    AS_STORED,
     channel_spread,
     check_file,
     decode,
@@ -24,7 +23,7 @@ from mutualformer_sod.imaging.refused import refuse_depth_container
 _NPY = b"\x93NUMPY"  # the first bytes of a .npy file
 _ROUNDING = 1e-6  # rounding error of float32 sums and products near 0 and 1
 _DECODERS = {  # flags of cv2 by divisor of the sides
-    1: AS_STORED,
+    1: cv2.IMREAD_UNCHANGED,
     2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
     8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -183,9 +182,7 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
             raise InputError(
                 f"{path}: shape {levels.shape} is not a saliency map. Fix: save one map (H, W)."
             )
-    else:
-        levels = one_channel(path, data, decode(path, data))
-    if levels is None:
+    elif (levels := one_channel(path, data, decode(path, data))) is None:
         raise InputError(f"{path}: a saliency map must not have colours. Fix: save it as greyscale")
     return _eight_bits(path, levels)
 

@@ -46,23 +46,14 @@ _PIXEL_LIMIT_LOCK = threading.Lock()
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture as a viewer shows it.
+    """A picture as a viewer shows it."""
 
-    Attributes:
-        rgb: (h, w, 3) uint8, blended with white.
-        colours: (h, w, 3) uint8, not blended; ``rgb`` itself if the picture is opaque.
-        opacity: (h, w) uint8, 255 = opaque; None if the picture is opaque.
-        native_size: (H, W) of the file after rotation; (h, w) is smaller if the picture is huge.
-        orientation: EXIF orientation tag, 1 to 8; 1 means no rotation or flip.
-        notes: conversions of the picture, for the user.
-    """
-
-    rgb: np.ndarray
-    colours: np.ndarray
-    opacity: np.ndarray | None
-    native_size: tuple[int, int]
-    orientation: int
-    notes: tuple[str, ...]
+    rgb: np.ndarray  # (h, w, 3) uint8, blended with white
+    colours: np.ndarray  # (h, w, 3) uint8, not blended; ``rgb`` itself if the picture is opaque
+    opacity: np.ndarray | None  # (h, w) uint8, 255 = opaque; None if the picture is opaque
+    native_size: tuple[int, int]  # (H, W) after rotation; (h, w) is smaller if the picture is huge
+    orientation: int  # EXIF orientation tag, 1 to 8; 1 means no rotation or flip
+    notes: tuple[str, ...]  # conversions of the picture, for the user
 
 
 def read_photo(path: Path | str) -> Photo:
@@ -212,10 +203,8 @@ def _decode(
                     raise ValueError("values outside 0 to 65535")
                 notes.append("16-bit grey: its upper 8 bits are used")
                 image = Image.fromarray((values >> 8).astype(np.uint8))
-            has_alpha = image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
-            transparent = has_alpha or "transparency" in image.info
             drafted = image.size != (width, height)
-            return _converted(image, transparent, 1 if drafted else shrink)
+            return _converted(image, 1 if drafted else shrink)
     except MemoryError:
         raise
     except Exception:
@@ -225,13 +214,12 @@ def _decode(
         ) from None
 
 
-def _converted(
-    image: Image.Image, transparent: bool, factor: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _converted(image: Image.Image, factor: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return colours and opacity of a picture, averaged over ``factor`` x ``factor`` pixels."""
     width, height = image.size
     size = -(-height // factor), -(-width // factor)
     rgb = np.empty((*size, 3), np.uint8)
+    transparent = "transparency" in image.info or image.mode in ("LA", "PA", "RGBA", "La", "RGBa")
     opacity = np.empty(size, np.uint8) if transparent else None
     # Bands of rows limit the memory: Pillow copies the picture in each step, at 4 bytes a pixel.
     rows = max(1, BAND_PIXELS // (factor * width))

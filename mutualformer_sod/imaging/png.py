@@ -29,13 +29,10 @@ def write_png(
     strips: Iterable[np.ndarray],
     note: dict[str, Any] | None = None,
 ) -> None:
-    """Write an 8-bit PNG from strips, and replace an existing file when the PNG is complete.
+    """Write an 8-bit PNG of size (H, W), and replace an existing file when the PNG is complete.
 
-    Args:
-        path: path of the file; missing folders are created.
-        size: (H, W) of the picture.
-        strips: (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all.
-        note: JSON data for `read_note`.
+    ``strips`` are (h, W), (h, W, 3) or (h, W, 4) uint8 from the top down, H rows in all. ``note``
+    is JSON data for `read_note`. Missing folders are created.
 
     Raises:
         ValueError: the number of rows of the strips differs from that of ``size``.
@@ -82,10 +79,5 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _filtered(strip: np.ndarray) -> bytes:
-    height, width, channels = strip.shape
-    rows = strip.reshape(height, -1)
-    lines = np.empty((height, 1 + width * channels), np.uint8)
-    lines[:, 0] = _SUB
-    lines[:, 1 : 1 + channels] = rows[:, :channels]
-    np.subtract(rows[:, channels:], rows[:, :-channels], out=lines[:, 1 + channels :])
-    return lines.tobytes()
+    differences = np.diff(strip, axis=1, prepend=np.uint8(0))  # modulo 256
+    return np.insert(differences.reshape(len(strip), -1), 0, _SUB, axis=1).tobytes()

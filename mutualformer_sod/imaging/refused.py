@@ -11,11 +11,7 @@ _HEIC = (
 )
 _AVIF = "AVIF is unsupported. Fix: convert it to PNG or JPEG (avifdec IN OUT.png)"
 _RAW = "a raw file is unsupported. Fix: develop it to JPEG or TIFF (darktable, dcraw -T)"
-_SVG = "SVG is a drawing, not a picture. Fix: render it to PNG (rsvg-convert IN -o OUT.png)"
-_PDF = "PDF is unsupported. Fix: render its page to PNG (pdftoppm -png IN OUT)"
-_PSD = "a Photoshop file is unsupported. Fix: export it as PNG"
 _VIDEO = "the file is a video, not a picture. Fix: pass it as --video"
-_TEXT = "the file is text, not a picture. Fix: pass a picture"
 
 _RAW_SUFFIXES = frozenset(
     {".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"}
@@ -42,8 +38,8 @@ _BRANDS = {
 }
 _STARTS = {
     **dict.fromkeys((b"FUJIFILMCCD-RAW", b"IIRO", b"IIU\0"), _RAW),
-    b"%PDF": _PDF,
-    b"8BPS": _PSD,
+    b"%PDF": "PDF is unsupported. Fix: render its page to PNG (pdftoppm -png IN OUT)",
+    b"8BPS": "a Photoshop file is unsupported. Fix: export it as PNG",
     b"\x1a\x45\xdf\xa3": _VIDEO,  # Matroska, WebM
 }
 
@@ -83,9 +79,9 @@ def _reason(suffix: str, data: bytes) -> str | None:
         return _RAW
     head = data[:4096]
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and b"<svg" in head:
-        return _SVG
+        return "SVG is a drawing, not a picture. Fix: render it to PNG (rsvg-convert IN -o OUT.png)"
     if data[:1] != b"P" and b"\0" not in head:  # P: a PPM may look like text
         with contextlib.suppress(UnicodeDecodeError):
             head[: max(1, len(head) - 3)].decode("utf-8")  # the last character may be cut
-            return _TEXT
+            return "the file is text, not a picture. Fix: pass a picture"
     return None

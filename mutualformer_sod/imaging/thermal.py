@@ -54,8 +54,7 @@ def _luminance(path: Path | str, image: np.ndarray) -> np.ndarray:
         raise InputError(
             f"{path}: thermal image with {image.dtype} colours. Fix: save one grey channel"
         )
-    eight = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-    ratio = ambiguous_ratio(eight)
+    ratio = ambiguous_ratio(image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8))
     if ratio > _AMBIGUOUS:
         raise InputError(
             f"{path}: {ratio:.0%} of the pixels differ in colour from most pixels of equal "

@@ -98,7 +98,7 @@ def test_shrunk_cache_gives_nearly_the_same_items(samples):
 @pytest.mark.parametrize("mode", ["ram", "disk"])
 def test_workers_read_the_same_as_the_main_process(samples, tmp_path, mode, context):
     caches = build(samples, 60, tmp_path if mode == "disk" else None)
-    training = dataset(samples, caches, augment=True, seed=1)
+    training = dataset(samples, caches, augment=Augmentation(), seed=1)
     alone = [training[index] for index in range(6)]
     loader = DataLoader(training, batch_size=6, num_workers=1, multiprocessing_context=context)
     batch = next(iter(loader))

@@ -137,7 +137,7 @@ def test_ground_truth_of_another_size_is_refused_even_if_it_is_not_read(tmp_path
 
 
 def test_epochs_and_indices_get_augmentations_of_their_own(samples):
-    training = dataset(samples, augment=True, seed=3)
+    training = dataset(samples, augment=Augmentation(), seed=3)
     first = training[0]
     training.set_epoch(1)
     assert not equal(training[0], first)
@@ -146,13 +146,13 @@ def test_epochs_and_indices_get_augmentations_of_their_own(samples):
 
 
 def test_item_does_not_depend_on_those_loaded_before_it(samples):
-    training = dataset(samples, augment=True, seed=3)
+    training = dataset(samples, augment=Augmentation(), seed=3)
     backwards = [training[index] for index in reversed(range(6))][::-1]
     assert all(equal(training[index], backwards[index]) for index in range(6))
 
 
 def test_negative_indices_count_from_the_end(samples):
-    training = dataset(samples, augment=True)
+    training = dataset(samples, augment=Augmentation())
     assert equal(training[-1], training[5])
 
 
@@ -171,8 +171,7 @@ def test_keys_are_the_items_own(samples):
             keys |= {plain[index]["key"] for index in range(6)}
     assert len(keys) == 3 * 3 * 6
     batch = next(iter(DataLoader(dataset(samples), batch_size=6)))
-    assert batch["key"].dtype == batch["index"].dtype == torch.int64
-    assert batch["index"].tolist() == list(range(6))
+    assert batch["key"].dtype == torch.int64
 
 
 def load(training: SodDataset, workers: int) -> list[dict]:
@@ -181,16 +180,16 @@ def load(training: SodDataset, workers: int) -> list[dict]:
 
 
 def test_number_of_workers_changes_nothing(samples):
-    training = dataset(samples, augment=True, seed=3, depth_dropout=0.5)
+    training = dataset(samples, augment=Augmentation(), seed=3, depth_dropout=0.5)
     alone, shared = load(training, 0), load(training, 2)
     for batch, other in zip(alone, shared, strict=True):
         assert batch["name"] == other["name"]
-        for key in ("rgb", "depth", "gt", "has_depth", "key", "index"):
+        for key in ("rgb", "depth", "gt", "has_depth", "key"):
             assert torch.equal(batch[key], other[key]), key
 
 
 def test_workers_that_outlive_an_epoch_see_the_next(samples):
-    training = dataset(samples, augment=True, seed=3)
+    training = dataset(samples, augment=Augmentation(), seed=3)
     loader = DataLoader(training, batch_size=6, num_workers=1, persistent_workers=True)
     first = next(iter(loader))["rgb"]
     training.set_epoch(1)

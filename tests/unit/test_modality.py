@@ -409,5 +409,5 @@ def test_registered_modality_is_found_read_and_seen(tmp_path, nir):
     assert np.abs(item["depth"][0].numpy() - want).max() < 1e-6
     with pytest.raises(InputError, match="these sets have near-infrared images: SAMPLES"):
         refuse_other_modality([found], "thermal", "the network")
-    augmented = SodDataset([found], 32, augment=True, seed=2)
+    augmented = SodDataset([found], 32, augment=Augmentation(), seed=2)
     assert 0 <= augmented[1]["depth"].min() <= augmented[1]["depth"].max() <= 1

@@ -105,8 +105,10 @@ def test_loader_workers_load_the_same_as_this_process(samples, tmp_path, cache):
 
 
 def test_training_stream_workers_load_every_batch(samples):
-    with open_stream(dataset(samples), BATCHES, workers=2) as stream:
-        assert [batch["index"].tolist() for batch in stream] == BATCHES
+    training = dataset(samples)
+    wanted = [[training.names[index] for index in batch] for batch in BATCHES]
+    with open_stream(training, BATCHES, workers=2) as stream:
+        assert [batch["name"] for batch in stream] == wanted
 
 
 def test_loader_workers_leave_opencv_threads_of_this_process_alone(samples):

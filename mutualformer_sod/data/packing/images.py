@@ -27,29 +27,27 @@ def encode_sample(path: str, sample: Sample, side: int, quality: int) -> list[Fi
     Raises:
         InputError: an error of `read_sample`.
     """
-    rgb, depth, gt = parts = read_sample(sample)
+    rgb, depth, gt = read_sample(sample)
     scale = min(1.0, side / max(rgb.shape[:2]))
     height, width = (max(1, round(length * scale)) for length in rgb.shape[:2])
     small = shrink(rgb, height, width)
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    files = [(sample.rgb, ".jpg", _image(".jpg", small[..., ::-1], jpeg))]
+    files = {"RGB": (sample.rgb, ".jpg", _image(".jpg", small[..., ::-1], jpeg))}
     if depth is not None:
         picked = cv2.resize(depth, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         if depth.dtype == np.float32:
             buffer = io.BytesIO()
             np.save(buffer, picked, allow_pickle=False)
-            files.append((sample.depth, ".npy", buffer.getvalue()))
+            suffix, data = ".npy", buffer.getvalue()
         else:
-            files.append((sample.depth, ".png", _image(".png", picked, _SMALLEST_PNG)))
+            suffix, data = ".png", _image(".png", picked, _SMALLEST_PNG)
+        files[sample.modality.folder] = sample.depth, suffix, data
     if gt is not None:
-        files.append((sample.gt, ".png", _mask(gt, height, width)))
-    folders = [source.parent.name for source, _, _ in files]
-    if len({source.parent for source, _, _ in files}) < len(files):  # several roles in one folder
-        roles = ("RGB", sample.modality.folder, "GT")
-        folders = [role for role, part in zip(roles, parts, strict=True) if part is not None]
+        files["GT"] = sample.gt, ".png", _mask(gt, height, width)
+    separate = len({source.parent for source, _, _ in files.values()}) == len(files)
     return [
-        (f"{path}/{folder}/{sample.stem}{suffix}", data)
-        for folder, (_, suffix, data) in zip(folders, files, strict=True)
+        (f"{path}/{source.parent.name if separate else role}/{sample.stem}{suffix}", data)
+        for role, (source, suffix, data) in files.items()
     ]
 
 

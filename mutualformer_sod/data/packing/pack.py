@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets
 from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.packing.images import encode_sample
-from mutualformer_sod.data.packing.shards import ShardWriter, checked_shards, unpack_shard
+from mutualformer_sod.data.packing.shards import File, check_shards, unpack_shard, write_shards
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import write_json
@@ -131,12 +131,13 @@ def unpack_sets(
             images that are not in the pack.
     """
     index = _read_index(folder)
-    paths = checked_shards(folder, index["shards"])
+    check_shards(folder, index["shards"])
     root.mkdir(parents=True, exist_ok=True)
     total = sum(shard["files"] for shard in index["shards"])
     with tqdm(total=total, desc="unpacking", unit="file", disable=None) as bar:
-        for path in paths:
-            bar.update(unpack_shard(path, root, overwrite))
+        for shard in index["shards"]:
+            unpack_shard(folder / shard["file"], root, overwrite)
+            bar.update(shard["files"])
     return index, _compare(index, root)
 
 
@@ -161,27 +162,25 @@ def _write_shards(
     work: Sequence[tuple[str, Sample]], options: PackOptions, output: Path, workers: int
 ) -> list[dict[str, Any]]:
     """Write all shards, then replace an existing pack; return the index entries of the shards."""
-    encode = partial(encode_sample, side=options.side, quality=options.quality)
+
+    def encode(item: tuple[str, Sample]) -> list[File]:
+        return encode_sample(*item, options.side, options.quality)
+
     staging = output / STAGING
     shutil.rmtree(staging, ignore_errors=True)
-    shards = ShardWriter(staging, int(options.shard_mb * _MIB))
+    parts = [work[start : start + _AT_ONCE] for start in range(0, len(work), _AT_ONCE)]
     try:
-        with (
-            ThreadPoolExecutor(workers) as pool,
-            tqdm(total=len(work), desc="packing", unit="image", disable=None) as bar,
-        ):
-            for start in range(0, len(work), _AT_ONCE):
-                for files in pool.map(encode, *zip(*work[start : start + _AT_ONCE], strict=True)):
-                    shards.add(files)
-                    bar.update()
-        shards.flush()
+        with ThreadPoolExecutor(workers) as pool:
+            images = chain.from_iterable(pool.map(encode, part) for part in parts)
+            bar = tqdm(images, "packing", len(work), unit="image", disable=None)
+            shards = write_shards(bar, staging, int(options.shard_mb * _MIB))
         for path in _old_files(output):
             path.unlink()
-        for shard in shards.written:
+        for shard in shards:
             (staging / shard["file"]).replace(output / shard["file"])
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return shards.written
+    return shards
 
 
 def _old_files(output: Path) -> list[Path]:

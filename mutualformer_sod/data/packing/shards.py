@@ -4,7 +4,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,60 +17,55 @@ from mutualformer_sod.files import file_sha256, replacing
 File = tuple[str, bytes]  # path of an unpacked file below the root, and its content
 
 
-class ShardWriter:
-    """Write images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
+def write_shards(
+    images: Iterable[Sequence[File]], folder: Path, limit: int
+) -> list[dict[str, Any]]:
+    """Write the files of images to tar files ``shard_NNNN.tar`` of at most ``limit`` bytes.
 
-    A shard appears only when it is complete.
-    ``written`` has the name, size in bytes, sha256 and number of files of each written shard.
+    All files of an image are in one shard. A shard appears only when it is complete.
+
+    Returns:
+        The name, size in bytes, sha256 and number of files of each shard.
+
+    Raises:
+        InputError: the files of an image exceed the limit.
     """
-
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.written: list[dict[str, Any]] = []
-        self._folder, self._limit = folder, limit
-        self._begin()
-
-    def _begin(self) -> None:
-        self._files = 0
-        self._buffer = io.BytesIO()
-        self._tar = tarfile.open(fileobj=self._buffer, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115
-
-    def add(self, files: Sequence[File]) -> None:
-        """Add the files of one image to a shard; raise InputError if the files exceed the limit."""
-        members, room = [], 0
+    written, members, size = [], [], 0
+    for files in images:
+        added, room = [], 0
         for name, data in files:
             member = tarfile.TarInfo(name)  # time 0, so that equal packs have equal sha256
             member.size = len(data)
-            members.append(member)
+            added.append((member, data))
             room += len(member.tobuf(tarfile.PAX_FORMAT)) + _whole(len(data), tarfile.BLOCKSIZE)
-        if self._files and self._closed_size(room) > self._limit:
-            self.flush()
-        if self._closed_size(room) > self._limit:
+        if members and _closed_size(size + room) > limit:
+            written.append(_write_shard(folder, len(written), members))
+            members, size = [], 0
+        if _closed_size(room) > limit:
             problem = f"{files[0][0]}: the image is larger than a shard"
             raise InputError(f"{problem}. Fix: pass a larger --shard-mb")
-        for member, (_, data) in zip(members, files, strict=True):
-            self._tar.addfile(member, io.BytesIO(data))
-        self._files += len(members)
-
-    def _closed_size(self, more: int) -> int:
-        return _whole(self._tar.offset + more + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
-
-    def flush(self) -> None:
-        """Write the open shard and begin the next shard; do nothing if the open shard is empty."""
-        self._tar.close()
-        if not self._files:
-            return
-        data = self._buffer.getvalue()
-        path = self._folder / f"shard_{len(self.written):04d}.tar"
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-        sha256 = hashlib.sha256(data).hexdigest()
-        entry = {"file": path.name, "bytes": len(data), "sha256": sha256, "files": self._files}
-        self.written.append(entry)
-        self._begin()
+        members += added
+        size += room
+    return [*written, _write_shard(folder, len(written), members)]
 
 
-def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]:
-    """Return the paths of all shards; raise an InputError that lists missing or damaged shards."""
+def _write_shard(
+    folder: Path, number: int, members: Sequence[tuple[tarfile.TarInfo, bytes]]
+) -> dict[str, Any]:
+    path = folder / f"shard_{number:04d}.tar"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member, content in members:
+            tar.addfile(member, io.BytesIO(content))
+    data = buffer.getvalue()
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return {"file": path.name, "bytes": len(data), "sha256": sha256, "files": len(members)}
+
+
+def check_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> None:
+    """Raise an InputError that lists missing or damaged shards."""
     bad = []
     for shard in tqdm(shards, "checking", unit="shard", leave=False, disable=None):
         path = folder / shard["file"]
@@ -80,22 +75,18 @@ def checked_shards(folder: Path, shards: Sequence[dict[str, Any]]) -> list[Path]
             bad.append(f"{path.name} is damaged (wrong sha256)")
     if bad:
         raise InputError(f"{folder}: {name_list(bad)}. Fix: copy these shards again")
-    return [folder / shard["file"] for shard in shards]
 
 
-def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
-    """Write the files of a shard below ``root``, and return the number of files in the shard.
-
-    Existing files of equal content are not written again.
+def unpack_shard(path: Path, root: Path, overwrite: bool) -> None:
+    """Write the files of a shard below ``root``, except files that exist with equal content.
 
     Raises:
         InputError: an existing file has other content and ``overwrite`` is false, or a member of
             the shard is outside ``root`` or is not an image of a set.
     """
-    count = 0
     try:
         with tarfile.open(path, "r:") as tar:
-            for count, member in enumerate(tar, 1):  # noqa: B007
+            for member in tar:
                 target = _target(path, member, root)
                 data = tar.extractfile(member).read()
                 if target.is_file() and target.read_bytes() == data:
@@ -107,7 +98,6 @@ def unpack_shard(path: Path, root: Path, overwrite: bool) -> int:
                     temporary.write_bytes(data)
     except tarfile.TarError as error:
         raise InputError(f"{path} is not a shard ({error}). Fix: copy the shard again") from None
-    return count
 
 
 def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
@@ -125,6 +115,11 @@ def _target(shard: Path, member: tarfile.TarInfo, root: Path) -> Path:
         problem = f"{shard}: {member.name!r} is not an image of a set below {root}"
         raise InputError(f"{problem}. Fix: do not use this pack")
     return target
+
+
+def _closed_size(size: int) -> int:
+    """Return the size of a tar file with members of ``size`` bytes in all."""
+    return _whole(size + 2 * tarfile.BLOCKSIZE, tarfile.RECORDSIZE)
 
 
 def _whole(size: int, block: int) -> int:

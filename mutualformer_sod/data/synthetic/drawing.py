@@ -6,39 +6,32 @@ order of summation in a matrix product has no effect. Blurs use integers. cv2 on
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from mutualformer_sod.data.synthetic.shapes import Random, blur, circle, fill, to_uint8, window_of
+from mutualformer_sod.data.synthetic.shapes import Random, blur, circle, fill, to_uint8, windows
 
 OCCLUDING_HEIGHT = 55.0  # minimum height in grey levels at which an object occludes the background
+FAMILIES = ("gradient", "noise", "stripes", "checkers", "blotches")
 
 
-@dataclass(frozen=True)
-class Appearance:
+class Appearance(NamedTuple):
     """A family of textures, and the two colours that the texture mixes."""
 
     family: str
     colours: np.ndarray  # (2, 3)
 
 
-FAMILIES = ("gradient", "noise", "stripes", "checkers", "blotches")
-
-
 def paint(
-    random: Random, regions: np.ndarray, appearances: tuple[Appearance, list[Appearance | None]]
+    random: Random, regions: np.ndarray, background: Appearance, looks: list[Appearance | None]
 ) -> np.ndarray:
     """Render the colour image (H, W, 3) uint8, independent of the depth map."""
-    background, looks = appearances
     image = _texture(random, regions.shape, background)
-    for number, look in enumerate(looks, start=1):
-        if look is None:
-            continue
-        window, mask, x, y = window_of(regions, number)
+    for look, window, mask, x, y in windows(regions, looks):
         patch = _texture(random, x.shape, look)
-        ((tilt_x, tilt_y),) = circle(np.array([random.uniform()]))
+        tilt_x, tilt_y = circle(random.uniform())
         patch *= (1.0 + 0.12 * (tilt_x * x + tilt_y * y) - 0.12 * (x * x + y * y))[..., None]
         alpha = blur(mask * 16)[..., None] / 256.0
         image[window] += alpha * (patch - image[window])
@@ -52,7 +45,7 @@ def paint(
 def _texture(random: Random, shape: tuple[int, int], look: Appearance) -> np.ndarray:
     """Render a texture (H, W, 3) float64."""
     height, width = shape
-    ((cos, sin),) = circle(np.array([random.uniform()]))
+    cos, sin = circle(random.uniform())
     along = np.arange(width) * cos + np.arange(height)[:, None] * sin
     across = np.arange(width) * -sin + np.arange(height)[:, None] * cos
     period = random.uniform(10, 32)
@@ -104,10 +97,7 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
     farthest depth of their neighbourhood in the other scenes.
     """
     depth = _background_depth(random, regions.shape)
-    for number, height in enumerate(heights, start=1):
-        if height == 0:
-            continue
-        window, mask, x, y = window_of(regions, number)
+    for height, window, mask, x, y in windows(regions, heights):
         behind = depth[window]
         tilt = 0.5 * random.uniform() * min(1.0, abs(height) / OCCLUDING_HEIGHT)
         level = math.fsum(behind[mask]) / np.count_nonzero(mask)
@@ -123,8 +113,8 @@ def sense(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarr
         occluder = regions == heights.index(max(heights)) + 1
         width = random.integer(6)
         holes |= _shadow(occluder, -width if random.uniform() < 0.5 else width)
-    fill = cv2.erode(depth, np.ones((13, 13), np.uint8)) if random.uniform() < 0.5 else 0
-    return np.where(holes, fill, depth).astype(np.uint8)
+    value = cv2.erode(depth, np.ones((13, 13), np.uint8)) if random.uniform() < 0.5 else 0
+    return np.where(holes, value, depth).astype(np.uint8)
 
 
 def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.ndarray:
@@ -138,10 +128,7 @@ def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.
     base = 127.5 - sign * random.uniform(20, 80)
     waves = (_smooth_noise(random, regions.shape, 64) - 0.5) * random.uniform(5, 35)
     heat = base + waves + (_smooth_noise(random, regions.shape, 12) - 0.5) * random.uniform(0, 12)
-    for number, height in enumerate(heights, start=1):
-        if height == 0:
-            continue
-        window, mask, x, y = window_of(regions, number)
+    for height, window, mask, x, y in windows(regions, heights):
         behind = heat[window]
         level = math.fsum(behind[mask]) / np.count_nonzero(mask)
         surface = 0.5 * (behind + level) + sign * height * (1 - 0.3 * (x * x + y * y))
@@ -154,8 +141,7 @@ def sense_heat(random: Random, regions: np.ndarray, heights: list[float]) -> np.
 
 def _background_depth(random: Random, size: tuple[int, int]) -> np.ndarray:
     """Return a ground plane, slanted wall or room (H, W) float64 over a wide range of depth."""
-    down = np.linspace(0, 1, size[0])[:, None] + np.zeros(size)
-    right = np.linspace(-1, 1, size[1]) + np.zeros(size)
+    right, down = np.meshgrid(np.linspace(-1, 1, size[1]), np.linspace(0, 1, size[0]))
     family = random.choice(("ground", "ground", "wall", "room"))
     if family == "ground":
         horizon = random.uniform(0.15, 0.45)

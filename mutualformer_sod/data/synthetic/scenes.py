@@ -18,8 +18,6 @@ A model that sees one modality can therefore only guess on a third of the scenes
 
 With the modality "thermal" a thermal image replaces the depth map: the object is warmer or colder
 than the other regions. Colour and ground truth equal those of the depth scene of the same seed.
-
-Scenes are the same on every machine, see ``shapes.py`` and ``drawing.py``.
 """
 
 from dataclasses import dataclass
@@ -55,23 +53,15 @@ _MUTED_COLOUR = 22.0  # maximum difference per channel from the background's col
 
 @dataclass(frozen=True)
 class Scene:
-    """One generated scene.
+    """One generated scene."""
 
-    Attributes:
-        rgb: (H, W, 3) uint8, RGB order.
-        depth: (H, W) uint8, near = white, with noise, quantisation and holes of a sensor, see
-            `drawing.sense`; or a thermal image, hot = white.
-        gt: (H, W) bool, the salient object, 3 to 35 % of the image.
-        regions: (H, W) uint8, the number of the object or distractor at each pixel, 0 for the
-            background. Numbers follow the order of placement, not salience.
-        kind: the modality that shows the object: "depth" (or "thermal"), "colour" or "either".
-    """
-
-    rgb: np.ndarray
-    depth: np.ndarray
-    gt: np.ndarray
+    rgb: np.ndarray  # (H, W, 3) uint8, RGB order
+    depth: np.ndarray  # (H, W) uint8, of `drawing.sense` or `drawing.sense_heat`
+    gt: np.ndarray  # (H, W) bool, the salient object, 3 to 35 % of the image
+    # (H, W) uint8, the number of the object or distractor at each pixel in the order of placement,
+    # not of salience; 0 for the background.
     regions: np.ndarray
-    kind: str
+    kind: str  # the modality that shows the object: "depth" (or "thermal"), "colour" or "either"
 
 
 def make_scene(
@@ -101,7 +91,7 @@ def make_scene(
     regions, count = place_regions(random, size)
     salient = random.integer(count)
     gt = regions == salient + 1
-    rgb = drawing.paint(random, regions, _appearances(random, kind, count, salient))
+    rgb = drawing.paint(random, regions, *_appearances(random, kind, count, salient))
     _, _, sense = SENSORS[modality]
     depth = sense(random, regions, _heights(random, kind, count, salient))
     return Scene(rgb, depth, gt, regions, _kind(index, modality))

@@ -5,7 +5,7 @@ sines and powers are rounded, either at once or when corners are rounded to inte
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -111,7 +111,7 @@ def _outline(random: Random, area: float) -> list[np.ndarray]:
         if upright:
             parts.append(parts[0] * random.uniform(0.4, 0.6) + [random.uniform(-0.3, 0.3), -1.15])
     stretch = 2.0 ** random.uniform(-0.4, 0.4)
-    ((cos, sin),) = circle(np.array([random.uniform(-0.06, 0.06) if upright else random.uniform()]))
+    cos, sin = circle(random.uniform(-0.06, 0.06) if upright else random.uniform())
     parts = [part * [stretch, 1 / stretch] @ [[cos, sin], [-sin, cos]] for part in parts]
     scale = math.sqrt(area / sum(_polygon_area(part) for part in parts))
     least = np.concatenate(parts).min(axis=0)
@@ -136,10 +136,10 @@ def fill(canvas: np.ndarray, corners: np.ndarray) -> None:
     canvas[top:bottom] |= toggles[:, :-1].cumsum(axis=1) % 2 == 1
 
 
-def circle(turns: np.ndarray) -> np.ndarray:
-    """Return points (n, 2) on the unit circle, rounded so that they do not depend on libm."""
+def circle(turns: float | np.ndarray) -> np.ndarray:
+    """Return points (..., 2) on the unit circle, rounded so that they do not depend on libm."""
     angles = 2 * math.pi * turns
-    return np.round(np.stack([np.cos(angles), np.sin(angles)], axis=1) * 65536) / 65536
+    return np.round(np.stack([np.cos(angles), np.sin(angles)], axis=-1) * 65536) / 65536
 
 
 def _polygon_area(points: np.ndarray) -> float:
@@ -147,19 +147,20 @@ def _polygon_area(points: np.ndarray) -> float:
     return abs(math.fsum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
 
 
-def window_of(
-    regions: np.ndarray, number: int
-) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray, np.ndarray]:
-    """Return a box around a region, with the mask and the coordinates x, y in the box.
+def windows(regions: np.ndarray, values: Sequence) -> Iterator[tuple]:
+    """Yield the value of each region, a box around the region, and arrays of the size of the box.
 
-    The mask is (h, w) bool, and the coordinates are (h, w) float in [-1, 1].
+    The arrays are the mask (h, w) bool of the region, and coordinates x and y, (h, w) float in
+    [-1, 1]. Regions whose value is 0 or None are omitted.
     """
-    mask = regions == number
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
-    shape = mask[window].shape
-    down, right = (np.linspace(-1, 1, length) for length in shape)
-    return window, mask[window], right + np.zeros(shape), down[:, None] + np.zeros(shape)
+    for number, value in enumerate(values, start=1):
+        if value:
+            mask = regions == number
+            x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+            window = np.s_[max(y - 1, 0) : y + height + 1, max(x - 1, 0) : x + width + 1]
+            mask = mask[window]
+            down, right = (np.linspace(-1, 1, length) for length in mask.shape)
+            yield value, window, mask, *np.meshgrid(right, down)
 
 
 def blur(image: np.ndarray) -> np.ndarray:

@@ -5,12 +5,18 @@ side separately: a large 4:3 image becomes square in the cache, like the network
 stores colours as uint8, depth in [0, 1] (near = 1, holes filled) as uint16, and the ratio of
 foreground in each pixel as uint8. Images from a cache are resized twice, so that they differ
 slightly from images that are read from files.
+
+A file begins with a magic number, the CRC of the index, the CRC of the block and the length of the
+index, all little-endian. The index follows as JSON. The block of all images extends from the next
+multiple of 64 bytes to the end of the file.
 """
 
 import hashlib
 import json
 import re
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +30,16 @@ from mutualformer_sod.data.depth.encoding import DepthRule
 from mutualformer_sod.data.discovery.fingerprint import data_fingerprint
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.data.sample import Sample, read_sample, shrink
-from mutualformer_sod.data.training.cache_file import open_cache_file, write_cache_file
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import replacing
 from mutualformer_sod.imaging.io import image_size
 from mutualformer_sod.memory import free_memory, free_shared_memory
 from mutualformer_sod.workers import in_threads
 
+_MAGIC = b"SODcach1"  # change the digit when the layout changes
+_HEAD = struct.Struct("<8sIIQ")
 _ALIGNMENT = 64  # bytes; the depth of an image comes first and is read as uint16
+_CHUNK = 1 << 24  # bytes of a checksum at once
 _SPARE = 0.1  # ratio of the free memory that must remain
 
 
@@ -90,7 +99,7 @@ class SetCache:
             # The array is not stored, because torch may move the tensor to shared memory.
             return self._block.numpy()
         if self._mapped is None:
-            found = open_cache_file(self.path, self.index["key"], check=False)
+            found = _open_file(self.path, self.index["key"], check=False)
             if found is None:
                 raise InputError(f"{self.path}: the cache was removed or changed. Fix: start again")
             self._mapped = found[1]
@@ -122,7 +131,7 @@ def build_caches(
         if options.mode == "disk":
             name = re.sub(r"[^A-Za-z0-9.-]+", "_", sod_set.name)
             path = options.folder / f"{name}-{key[:16]}.cache"
-            found = open_cache_file(path, key)
+            found = _open_file(path, key)
         if found is None:
             missing.append((sod_set, path, _plan(sod_set, options.side, key)))
         else:
@@ -134,14 +143,14 @@ def build_caches(
         fill = partial(_fill, sod_set, index["images"], depth_rule)
         block = None
         if path is not None:
-            write_cache_file(path, index, fill)
+            _write_file(path, index, fill)
         else:
             block = torch.empty(index["bytes"], dtype=torch.uint8)
             if options.shared:  # shared before filling: a filled block would be copied
                 block.share_memory_()
             fill(block.numpy())
         caches[sod_set.name] = SetCache(index, block, path)
-    return {sod_set.name: caches[sod_set.name] for sod_set in sets}
+    return caches
 
 
 def _key(sod_set: SodSet, side: int, depth_rule: DepthRule) -> str:
@@ -168,7 +177,7 @@ def _plan(sod_set: SodSet, side: int, key: str) -> dict[str, Any]:
     for size in sizes:
         height, width = (min(length, side) for length in size)
         images.append([end, height, width, *size])
-        end += -(-height * width * pixel // _ALIGNMENT) * _ALIGNMENT
+        end += _aligned(height * width * pixel)
     return {
         "key": key,
         "bytes": end,
@@ -217,3 +226,49 @@ def _check_room(wanted: int, options: CacheOptions) -> None:
     if free is not None and wanted > free * (1 - _SPARE):
         sizes = f"the images need {wanted / 1e6:.0f} MB, but {what} has {free / 1e6:.0f} MB free"
         raise InputError(f"--cache {options.mode}: {sizes}. Fix: {remedy}")
+
+
+def _write_file(path: Path, index: dict[str, Any], fill: Callable[[np.ndarray], None]) -> None:
+    """Write a cache file, whose block, (``index["bytes"]``,) uint8, is written by ``fill``."""
+    text = json.dumps(index).encode()
+    start = _aligned(_HEAD.size + len(text))
+    with replacing(path, sync=True) as temporary:
+        whole = np.memmap(temporary, np.uint8, "w+", shape=(start + index["bytes"],))
+        fill(whole[start:])
+        head = _HEAD.pack(_MAGIC, zlib.crc32(text), _checksum(whole[start:]), len(text)) + text
+        whole[: len(head)] = np.frombuffer(head, np.uint8)
+        whole.flush()
+
+
+def _open_file(
+    path: Path, key: str, check: bool = True
+) -> tuple[dict[str, Any], np.ndarray] | None:
+    """Return the index and the block, (bytes,) uint8, of a cache file as a read-only memory map.
+
+    The result is None if the file is missing or damaged, or has another key. With ``check``, the
+    checksum of the images is compared, too.
+    """
+    try:
+        whole = np.memmap(path, np.uint8, "r")
+        magic, index_crc, block_crc, length = _HEAD.unpack(whole[: _HEAD.size].tobytes())
+        text = whole[_HEAD.size : _HEAD.size + length].tobytes()
+        if magic != _MAGIC or zlib.crc32(text) != index_crc:
+            return None
+        index = json.loads(text)
+        block = np.asarray(whole[_aligned(_HEAD.size + length) :])
+        if index["key"] != key or len(block) != index["bytes"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
+    return None if check and _checksum(block) != block_crc else (index, block)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _checksum(block: np.ndarray) -> int:
+    crc = 0
+    for begin in range(0, len(block), _CHUNK):
+        crc = zlib.crc32(block[begin : begin + _CHUNK], crc)
+    return crc

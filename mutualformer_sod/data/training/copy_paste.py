@@ -15,18 +15,16 @@ _COVERED = 0.4  # maximum covered ratio of the farther object
 _TRIES = 8
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Colours (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, and gt (H, W) in [0, 1]."""
 
 
 def paste_object(target: Arrays, donor: Arrays, rng: np.random.Generator) -> Arrays:
     """Paste the foreground of the donor into the target at a random place, scale and flip.
 
-    The scale is between half and full size. The depth of the object is moved towards the camera,
-    without a change of relief, until the object is nearer than everything it covers. If a depth
-    then exceeds 1, all depths are scaled down. The new foreground includes both objects.
-
-    Args:
-        target: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
-        donor: rgb, depth and gt of another image, of any size.
+    The images may differ in size. The scale is between half and full size. The depth of the object
+    is moved towards the camera, without a change of relief, until the object is nearer than
+    everything it covers. If a depth then exceeds 1, all depths are scaled down. The new foreground
+    includes both objects.
 
     Returns:
         New arrays of the size of the target, gt as float32; the target itself if the donor has no
@@ -75,9 +73,6 @@ def add_twin(image: Arrays, rng: np.random.Generator) -> Arrays:
     Depth alone decides which object is salient. The copy is nearer or farther with equal
     probability, so that the seam of its outline does not show which object is the ground truth. The
     scale of the copy is random. The nearer object covers the farther object.
-
-    Args:
-        image: rgb (H, W, 3) uint8, depth (H, W) float in [0, 1], near = 1, gt (H, W) in [0, 1].
 
     Returns:
         New arrays, gt as float32; the image itself if its object is very small or large or

@@ -1,7 +1,7 @@
 """Dataset of the samples of one or several sets, as tensors."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from mutualformer_sod.imaging.io import check_size, image_size, read_depth
 _ESTIMATED = 0.75  # ratio of invented maps with estimated surroundings
 
 
+@dataclass(eq=False, repr=False)
 class SodDataset(Dataset):
     """Samples of several sets, in the order of the sets.
 
@@ -37,64 +38,42 @@ class SodDataset(Dataset):
     - ``gt``: (1, h, w) float32 in [0, 1]; only with ``with_gt`` and ground truth in every set.
     - ``name``: ``"<set>/<stem>"``.
     - ``native_size``: (H, W) of the colour image and the ground truth.
-    - ``index``: index of the item in the dataset.
     - ``key``: int64 drawn from (seed, epoch, index), for other random choices about the item.
 
     An item depends on (seed, epoch, index), but not on the workers or on a resumption of the run.
-
-    Args:
-        sets: sets with colour images; a set with depth needs an encoding, see
-            `depth.polarity.with_encodings`.
-        size: (h, w) of the items, or one number for both.
-        depth_rule: rule of `depth.encoding.depth_to_unit`; not used for cached maps.
-        augment: training augmentations; True uses the default strengths, False only resizes.
-        with_gt: whether ground truth is read if every set has ground truth.
-        seed: seed of the augmentations and of depth dropout.
-        depth_dropout: probability that the depth of an image is removed, drawn again each epoch.
-        estimated_depth: folder of estimated maps SET/STEM.png, near = white. If the map
-            of an image exists, it replaces the invented surroundings with probability 0.75.
-        caches: caches by the name of the set, from `cache.build_caches`; sets without a cache are
-            read from files.
 
     Raises:
         InputError: a set has no colour images.
         ValueError: a set has depth but no encoding.
     """
 
-    def __init__(
-        self,
-        sets: Sequence[SodSet],
-        size: int | tuple[int, int],
-        *,
-        depth_rule: DepthRule = "minmax",
-        augment: bool | Augmentation = False,
-        with_gt: bool = True,
-        seed: int = 0,
-        depth_dropout: float = 0.0,
-        estimated_depth: Path | None = None,
-        caches: Mapping[str, SetCache] | None = None,
-    ) -> None:
+    sets: InitVar[Sequence[SodSet]]  # with colour images; with encodings if they have depth
+    size: int | tuple[int, int]  # (h, w) of the items, or one number for both
+    _: KW_ONLY
+    depth_rule: DepthRule = "minmax"  # of `depth.encoding.scale_to_unit`; not for cached maps
+    augment: Augmentation | None = None  # training augmentations; None only resizes
+    with_gt: bool = True  # whether ground truth is read if every set has ground truth
+    seed: int = 0  # seed of the augmentations and of depth dropout
+    depth_dropout: float = 0.0  # probability that an image loses its depth, drawn again each epoch
+    # Folder of estimated maps SET/STEM.png, near = white. The map of an image, if any, replaces the
+    # invented surroundings with probability `_ESTIMATED`.
+    estimated_depth: Path | None = None
+    # Caches by the name of the set, from `cache.build_caches`; other sets are read from files.
+    caches: Mapping[str, SetCache] | None = None
+
+    def __post_init__(self, sets: Sequence[SodSet]) -> None:
+        self._items: list[tuple[str, Sample, Encoding | None]] = []
+        self._peers: dict[str, range] = {}  # indices of the items of each set
         for sod_set in sets:
             if sod_set.samples and not sod_set.has_rgb:
                 raise InputError(f"{sod_set.root} has no colour images. Fix: add an RGB folder")
             if sod_set.has_depth and sod_set.encoding is None:
                 raise ValueError(f"{sod_set.name} has no depth encoding. Fix: call with_encodings")
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        self.augmentation = Augmentation() if augment is True else augment or None
-        self.depth_rule = depth_rule
-        self.with_gt = with_gt and all(sod_set.has_gt for sod_set in sets)
-        self.seed = seed
-        self.depth_dropout = depth_dropout
-        self._estimated_depth = estimated_depth
-        self._caches = dict(caches or {})
-        self._items: list[tuple[str, Sample, Encoding | None]] = [
-            (sod_set.name, sample, sod_set.encoding)
-            for sod_set in sets
-            for sample in sod_set.samples
-        ]
-        names = [name for name, _, _ in self._items]
-        ends = {name: place + 1 for place, name in enumerate(names)}
-        self._peers = {name: range(names.index(name), end) for name, end in ends.items()}
+            start = len(self._items)
+            self._items += [(sod_set.name, item, sod_set.encoding) for item in sod_set.samples]
+            self._peers[sod_set.name] = range(start, len(self._items))
+        self.size = (self.size, self.size) if isinstance(self.size, int) else tuple(self.size)
+        self.with_gt = self.with_gt and all(sod_set.has_gt for sod_set in sets)
         # Shared memory lets a worker that outlives an epoch read the next epoch number.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -117,9 +96,8 @@ class SodDataset(Dataset):
         rng = np.random.default_rng(sequence)
         with_depth = rng.random() >= self.depth_dropout
         rgb, depth, gt, native_size = self._load(index, with_depth)
-        strength = self.augmentation or Augmentation()  # its zero ratios draw no random numbers
-        modality = sample.modality
-        is_depth = depth is not None and modality.has_polarity
+        strength = self.augment or Augmentation()  # its zero ratios draw no random numbers
+        is_depth = depth is not None and sample.modality.has_polarity
 
         def drawn(ratio: float) -> bool:
             return ratio > 0 and rng.random() < ratio
@@ -138,13 +116,13 @@ class SodDataset(Dataset):
         if misled:
             peer = int(rng.choice(self._peers[set_name]))
             depth = mislead(depth, lambda: self._load(peer)[1], rng)
-        if self.augmentation is None:
+        if self.augment is None:
             rgb_tensor, depth_tensor, gt_tensor = resize_sample(rgb, depth, gt, self.size)
         else:
             rgb_tensor, depth_tensor, gt_tensor = augment_sample(
                 *(rgb, depth, gt, self.size, rng, strength),
                 depth_is_right=not misled,
-                degradations=modality.degradations,
+                degradations=sample.modality.degradations,
             )
         item = {
             "rgb": rgb_tensor,
@@ -152,7 +130,6 @@ class SodDataset(Dataset):
             "has_depth": depth_tensor is not None,
             "name": f"{set_name}/{sample.stem}",
             "native_size": native_size,
-            "index": index,
             # A spawned sequence makes the key independent of the numbers drawn from rng.
             "key": int(sequence.spawn(1)[0].generate_state(1, np.uint64).view(np.int64)[0]),
         }
@@ -162,10 +139,10 @@ class SodDataset(Dataset):
         self, index: int, size: tuple[int, int], rng: np.random.Generator
     ) -> np.ndarray | None:
         """Return estimated depth (h, w) of an image with probability `_ESTIMATED`, else None."""
-        if self._estimated_depth is None or rng.random() >= _ESTIMATED:
+        if self.estimated_depth is None or rng.random() >= _ESTIMATED:
             return None
         set_name, sample, _ = self._items[index]
-        path = self._estimated_depth / set_name / f"{sample.stem}.png"
+        path = self.estimated_depth / set_name / f"{sample.stem}.png"
         if not path.exists():
             return None
         stored = read_depth(path)
@@ -177,11 +154,11 @@ class SodDataset(Dataset):
     ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, tuple[int, int]]:
         """Load colours, depth in [0, 1] (None if constant), ground truth and native size."""
         set_name, sample, encoding = self._items[index]
-        if set_name in self._caches:
-            rgb, depth, gt, native_size = self._caches[set_name].read(sample.stem)
+        if self.caches and set_name in self.caches:
+            rgb, depth, gt, native_size = self.caches[set_name].read(sample.stem)
             depth = without_flat(depth) if with_depth and depth is not None else None
             return rgb, depth, gt if self.with_gt else None, native_size
-        wanted = dataclasses.replace(
+        wanted = replace(
             sample,
             depth=sample.depth if with_depth else None,
             gt=sample.gt if self.with_gt else None,

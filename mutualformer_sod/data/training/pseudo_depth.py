@@ -12,7 +12,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-MISLEADING_KINDS = ("other", "noise", "inverted", "blurred", "plane")
+_MISLEADING_KINDS = ("other", "noise", "inverted", "blurred", "plane")
 
 
 def invent_depth(
@@ -63,7 +63,7 @@ def mislead(
         (H, W) float32 in [0, 1].
     """
     height, width = depth.shape
-    kind = MISLEADING_KINDS[rng.integers(len(MISLEADING_KINDS))]
+    kind = _MISLEADING_KINDS[rng.integers(len(_MISLEADING_KINDS))]
     if kind in ("other", "noise"):
         found = other() if kind == "other" else None
         if found is None:

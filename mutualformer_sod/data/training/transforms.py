@@ -39,15 +39,11 @@ class Augmentation:
     depth_levels: int = 16  # minimum number of grey levels to which depth is quantised
     depth_holes: int = 4  # maximum number of holes in a depth map
     depth_change: float = 0.3  # probability of each of the degradations of the modality
-    # Probabilities of augmentations that the dataset applies. An image with depth gets an object of
-    # another image of its set (`copy_paste.paste_object`):
-    paste: float = 0.0
-    # An image without depth gets an invented map (`pseudo_depth.invent_depth`):
-    invent_depth: float = 0.0
-    # An image with an invented map gets a copy of its object (`copy_paste.add_twin`):
-    twin: float = 0.5
-    # Misleading depth replaces depth (`pseudo_depth.mislead`):
-    wrong_depth: float = 0.0
+    # Probabilities of augmentations that the dataset applies:
+    paste: float = 0.0  # of `copy_paste.paste_object` in an image with depth
+    invent_depth: float = 0.0  # of `pseudo_depth.invent_depth` for an image without depth
+    twin: float = 0.5  # of `copy_paste.add_twin` in an image with an invented map
+    wrong_depth: float = 0.0  # of `pseudo_depth.mislead` in place of depth
     # Probability that an image with depth loses most of its colours, so that depth is needed:
     poor_colour: float = 0.0
 
@@ -78,7 +74,7 @@ def augment_sample(
     gt: np.ndarray | None,
     size: tuple[int, int],
     rng: np.random.Generator,
-    augmentation: Augmentation | None = None,
+    strength: Augmentation,
     *,
     depth_is_right: bool = True,
     degradations: Sequence[str] = DEPTH.degradations,
@@ -89,22 +85,21 @@ def augment_sample(
     are degraded only if the sample has depth and ``depth_is_right`` is true. ``degradations`` are
     the names of the degradations of ``depth``.
     """
-    augmentation = augmentation or Augmentation()
     planes = _stack(rgb, depth, gt)
     height, width = planes.shape[-2:]
-    top, bottom = (int(cut) for cut in rng.random(2) * augmentation.crop * height)
-    left, right = (int(cut) for cut in rng.random(2) * augmentation.crop * width)
+    top, bottom = (int(cut) for cut in rng.random(2) * strength.crop * height)
+    left, right = (int(cut) for cut in rng.random(2) * strength.crop * width)
     planes = planes[:, top : height - bottom, left : width - right]
-    if rng.random() < augmentation.flip:
+    if rng.random() < strength.flip:
         planes = planes.flip(-1)
     planes = _resample(planes, size)
     rgb_tensor, depth_tensor, gt_tensor = _split(planes, depth is not None, gt is not None)
-    rgb_tensor = _jitter_colours(rgb_tensor, rng, augmentation)
+    rgb_tensor = _jitter_colours(rgb_tensor, rng, strength)
     if depth_tensor is not None:
-        ratio = augmentation.poor_colour
+        ratio = strength.poor_colour
         if depth_is_right and ratio and rng.random() < ratio:
             rgb_tensor = _degrade_colours(rgb_tensor, rng)
-        depth_tensor = degrade(depth_tensor, rng, augmentation, degradations)
+        depth_tensor = degrade(depth_tensor, rng, strength, degradations)
     return rgb_tensor, depth_tensor, gt_tensor
 
 
