@@ -30,9 +30,8 @@ def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--near", "--limit", "--overwrite")
     cli.add_flags(parser, "--output", metavar="MAPS", help="folder for maps")
-    parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=METHODS, help="baselines (default: both)"
-    )
+    add = cli.flag_adder(parser)
+    add("--methods", "baselines (default: both)", nargs="+", choices=METHODS, default=METHODS)
     args = parser.parse_args()
     wants_depth = "depth_otsu" in args.methods
     if args.near != ["auto"] and not wants_depth:

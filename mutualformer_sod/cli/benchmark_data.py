@@ -28,33 +28,16 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--near", "--limit", "--size", "--batch-size", "--amp")
     cli.add_flags(parser, "--device", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the file of --json")
-    cli.add_flags(
-        parser,
-        "--workers",
-        type=cli.at_least(0),
-        default=2,
-        help="loader processes, compared with 0 (default: 2)",
-    )
-    add = parser.add_argument
-    add("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
-    add("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
-    add(
-        "--cache",
-        nargs="+",
-        choices=CACHES,
-        default=["off", "ram"],
-        metavar="MODE",
-        help="caches to compare: off, ram, disk (default: off ram)",
-    )
-    add(
-        "--cache-side",
-        type=int,
-        metavar="S",
-        help="maximum side of cached images (default: 1.25 x the size)",
-    )
-    add("--cache-dir", metavar="DIR", help="folder of --cache disk")
-    add("--batches", **cli.COUNT_FLAG, default=20, help="batches per window (default: 20)")
-    add("--windows", **cli.COUNT_FLAG, default=5, help="timed windows (default: 5)")
+    add = cli.flag_adder(parser)
+    add("--workers", "loader processes, compared with 0", "N", cli.at_least(0), default=2)
+    add("--train-sets", "sets to load", "SET", nargs="+", default=[])
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
+    effect = "caches to compare: off, ram, disk (default: off ram)"
+    add("--cache", effect, "MODE", nargs="+", choices=CACHES, default=["off", "ram"])
+    add("--cache-side", "maximum side of cached images (default: 1.25 x the size)", "S", int)
+    add("--cache-dir", "folder of --cache disk", "DIR")
+    add("--batches", "batches per window", "N", cli.COUNT, default=20)
+    add("--windows", "timed windows", "N", cli.COUNT, default=5)
     args = parser.parse_args()
     cli.check_result_files(args, "json")
     if "disk" not in args.cache:

@@ -103,6 +103,11 @@ FLAGS: dict[str, dict[str, Any]] = {
         "help": "estimate depth from colour for pictures without depth; FILE: your own estimator "
         "(tools/estimate_depth.py)",
     },
+    "--images": {
+        "type": Path,
+        "metavar": "FILE",
+        "help": "only the images listed in FILE as SET/STEM",
+    },
     "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
     "--limit": {**COUNT_FLAG, "help": "the first N images of each set"},
     "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},
@@ -149,6 +154,31 @@ def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -
     """Add flags with the arguments in ``FLAGS``, which ``changes`` replace or extend."""
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
+
+
+def flag_adder(parser: argparse._ActionsContainer) -> Callable[..., None]:
+    """Return a function ``add(flag, effect, metavar, kind)``, which adds a flag with its help.
+
+    The type of the value is ``kind``. With only an effect, the flag is a switch. The help ends with
+    the default, if that is a number or a text.
+    """
+
+    def add(
+        flag: str,
+        effect: str,
+        metavar: str | None = None,
+        kind: Callable[[str], Any] = str,
+        **rest: Any,
+    ) -> None:
+        if metavar is None and not rest:
+            parser.add_argument(flag, action="store_true", help=effect)
+            return
+        default = rest.get("default")
+        if isinstance(default, int | float | str):
+            effect = f"{effect} (default: {str(default).removesuffix('.0')})"
+        parser.add_argument(flag, metavar=metavar, type=kind, help=effect, **rest)
+
+    return add
 
 
 def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:

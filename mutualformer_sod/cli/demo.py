@@ -26,11 +26,8 @@ def parse_arguments() -> argparse.Namespace:
         default=[released.DEFAULT_WEIGHTS],
         help=f"one or several files for the user to choose from: {released.WEIGHTS_HELP}",
     )
-    parser.add_argument(
-        "--estimate-depth",
-        action="store_true",
-        help="estimate depth from colour for pictures without depth",
-    )
+    add = cli.flag_adder(parser)
+    add("--estimate-depth", "estimate depth from colour for pictures without depth")
     cli.add_server_flags(parser, port=7860)
     args = parser.parse_args()
     cli.check_server_flags(parser, args)

@@ -44,31 +44,19 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--limit")
     cli.add_flags(parser, "--workers", "--overwrite", "--map-prefix", "--map-suffix")
     cli.add_flags(parser, "--output", help="folder for the page")
-    add = parser.add_argument
-    add("--scores", type=Path, metavar="DIR", help="read the scores from the output of evaluate.py")
-    add(
-        "--no-normalize",
-        action="store_true",
-        help="read maps as v/255, like --no-normalize of evaluate.py",
+    add = cli.flag_adder(parser)
+    add("--scores", "read the scores from the output of evaluate.py", "DIR", Path)
+    add("--no-normalize", "read maps as v/255, like --no-normalize of evaluate.py")
+    parser.add_argument(
+        "--title", default="Saliency maps", metavar="TEXT", help="title of the page"
     )
-    add("--title", default="Saliency maps", metavar="TEXT", help="title of the page")
-    add(
-        "--zoom-side",
-        type=cli.at_least(100),
-        default=2000,
-        metavar="PX",
-        help="longest side of the full-size pictures; larger pictures are shrunk (default: 2000)",
-    )
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument(
-        "--figure", nargs="+", default=[], metavar="STEM", help="images to draw: STEM or SET/STEM"
-    )
-    for flag, which in (
-        ("--worst", "with the lowest scores"),
-        ("--best", "with the highest scores"),
-        ("--disagreement", "whose maps differ most"),
-    ):
-        chosen.add_argument(flag, **cli.COUNT_FLAG, help=f"draw N images {which}")
+    effect = "longest side of the full-size pictures; larger pictures are shrunk"
+    add("--zoom-side", effect, "PX", cli.at_least(100), default=2000)
+    add = cli.flag_adder(parser.add_mutually_exclusive_group())
+    add("--figure", "images to draw: STEM or SET/STEM", "STEM", nargs="+", default=[])
+    add("--worst", "draw N images with the lowest scores", "N", cli.COUNT)
+    add("--best", "draw N images with the highest scores", "N", cli.COUNT)
+    add("--disagreement", "draw N images whose maps differ most", "N", cli.COUNT)
     return parser.parse_args()
 
 

@@ -32,20 +32,10 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
     cli.add_flags(parser, "--estimate-depth")
     cli.add_server_flags(parser, port=8000)
-    parser.add_argument(
-        "--allow-host",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="further host names to accept in the Host and Origin headers, such as a proxy's",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=60,
-        metavar="SECONDS",
-        help="maximum time of the upload, and of the answer (default: 60)",
-    )
+    add = cli.flag_adder(parser)
+    effect = "further host names to accept in the Host and Origin headers, such as a proxy's"
+    add("--allow-host", effect, "NAME", nargs="+", default=[])
+    add("--timeout", "maximum time of the upload, and of the answer", "SECONDS", float, default=60)
     args = parser.parse_args()
     cli.check_server_flags(parser, args, timeout=3600)
     return args

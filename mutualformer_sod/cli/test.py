@@ -27,19 +27,11 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", help="folder of the maps")
     cli.add_flags(parser, "--overwrite", help="replace maps made with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    cli.add_flags(
-        parser, "--workers", type=cli.at_least(0), default=2, help="loader processes (default: 2)"
-    )
-    add = parser.add_argument
-    add(
-        "--writers",
-        type=cli.at_least(0),
-        default=2,
-        metavar="N",
-        help="threads that write maps (default: 2)",
-    )
-    add("--preset", help="accept only weights of this preset")
-    add("--method", help="name of the maps' folder (default: FUSION_PRESET)")
+    add = cli.flag_adder(parser)
+    add("--workers", "loader processes", "N", cli.at_least(0), default=2)
+    add("--writers", "threads that write maps", "N", cli.at_least(0), default=2)
+    add("--preset", "accept only weights of this preset", "PRESET")
+    add("--method", "name of the maps' folder (default: FUSION_PRESET)", "METHOD")
     cli.add_flags(
         parser,
         "--near",
@@ -52,12 +44,9 @@ def parse_arguments() -> argparse.Namespace:
         "--amp",
         help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
     )
-    add("--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM")
-    add(
-        "--modality",
-        choices=VISIBLE,
-        help="rgb: colour alone; depth or thermal: the maps alone (default: as trained)",
-    )
+    cli.add_flags(parser, "--images")
+    effect = "rgb: colour alone; depth or thermal: the maps alone (default: as trained)"
+    add("--modality", effect, choices=VISIBLE)
     return parser.parse_args()
 
 
