@@ -176,13 +176,8 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         "that can reach this machine)",
     )
     add("--port", type=int, default=port, help=f"port (default {port}; 0: any free port)")
-    add(
-        "--max-megapixels",
-        type=float,
-        default=24,
-        metavar="N",
-        help=f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
-    )
+    effect = f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)"
+    add("--max-megapixels", type=float, default=24, metavar="N", help=effect)
     add("--max-upload", type=float, default=64, metavar="MB", help="maximum upload (default 64)")
     add("--queue", type=COUNT, metavar="N", default=32, help="requests that may wait (default 32)")
 

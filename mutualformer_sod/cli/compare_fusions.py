@@ -44,13 +44,8 @@ def make_parser() -> cli.Parser:
     )
     add = cli.flag_adder(parser)
     cli.add_flags(parser, "--output", help="folder of the comparison")
-    parser.add_argument(
-        "--fusions",
-        nargs="+",
-        default=["all"],
-        metavar="F",
-        help="fusions, controls, own variants; all: all fusions (default); controls: all controls",
-    )
+    effect = "fusions, controls, own variants; all: all fusions (default); controls: all controls"
+    add("--fusions", effect, "F", nargs="+", default=["all"])
     add("--seeds", "seeds 0 to N - 1", "N", cli.COUNT, default=3)
     add("--report", "only write the table of the finished runs")
     effect = "with --report: an image_scores.csv.gz in place of the runs in OUTPUT"

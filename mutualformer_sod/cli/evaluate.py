@@ -90,13 +90,9 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
     columns = " ".join((*COLUMNS, *extra_columns()))
     add("--columns", f"metrics in the tables, any of: {columns}", "C", nargs="+")
     add("--digits", "decimals in the tables", "N", int, default=3)
-    parser.add_argument(
-        "--published",
-        nargs="*",
-        metavar="METHOD",
-        help="add rows quoted from papers: all, or some of "
-        f"{', '.join(PUBLISHED)} (default: {', '.join(DEFAULT_PUBLISHED)})",
-    )
+    methods = f"{', '.join(PUBLISHED)} (default: {', '.join(DEFAULT_PUBLISHED)})"
+    effect = f"add rows quoted from papers: all, or some of {methods}"
+    add("--published", effect, "METHOD", nargs="*")
 
 
 def quoted_methods(given: list[str] | None) -> tuple[str, ...]:

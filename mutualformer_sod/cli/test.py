@@ -21,7 +21,7 @@ interrupted run. Under torchrun (tools/launch.py) each process writes a part of 
 _log = logging.getLogger(__name__)
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--weights", "--batch-size", "--device", "--limit")
     cli.add_flags(parser, "--output", help="folder of the maps")
@@ -39,19 +39,12 @@ def parse_arguments() -> argparse.Namespace:
         "black, disparity (white, and 0 means no value), strict (auto, but stop if the evidence is "
         "weak or contradicts the type), or one value for a set: SET=white",
     )
-    cli.add_flags(
-        parser,
-        "--amp",
-        help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
-    )
+    effect = "auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)"
+    cli.add_flags(parser, "--amp", help=effect)
     cli.add_flags(parser, "--images")
     effect = "rgb: colour alone; depth or thermal: the maps alone (default: as trained)"
     add("--modality", effect, choices=VISIBLE)
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_arguments()
+    args = parser.parse_args()
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(
             f"--method {args.method!r} is a path. Fix: pass a folder name, such as small_rgb."

@@ -20,12 +20,8 @@ files contain their checksums.
 def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "verify"))
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="names of released weights, or files, to verify (default: all)",
-    )
+    effect = "names of released weights, or files, to verify (default: all)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=effect)
     args = parser.parse_args()
     if args.action == "list" and args.names:
         raise InputError("list accepts no names. Fix: pass verify NAME to check a file")
