@@ -77,14 +77,9 @@ def main() -> None:
     )
     suggest("train", "--data", *args.data, "--preset", args.preset, "--output", "runs/mine")
     if args.json is not None:
-        options = {
-            "preset": args.preset,
-            "size": model.image_size,
-            "batch_size": args.batch_size,
-            "amp": args.amp,
-            "device": str(device),
-            "torch_threads": torch.get_num_threads(),
-        }
+        options = {"preset": args.preset, "size": model.image_size, "batch_size": args.batch_size}
+        options |= {"amp": args.amp, "device": str(device)}
+        options |= {"torch_threads": torch.get_num_threads()}
         network = {"images_per_second": speed}
         write_json(args.json, {"options": options, "loaders": loaders, "network": network})
 
@@ -116,15 +111,9 @@ def time_loaders(
     figures = []
     for workers in dict.fromkeys((0, args.workers)):
         stream = iter(make_loader(train, batches, workers, device.type == "cuda"))
-        seconds = time_windows(stream.__next__, args)
-        figures.append(
-            {
-                "cache": cache,
-                "workers": workers,
-                "images_per_second": args.batch_size / seconds,
-                "setup_seconds": setup,
-            }
-        )
+        speed = args.batch_size / time_windows(stream.__next__, args)
+        figure = {"cache": cache, "workers": workers, "images_per_second": speed}
+        figures.append(figure | {"setup_seconds": setup})
     return figures, next(iter(make_loader(train, batches[:1])))
 
 

@@ -49,12 +49,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that prints one-line errors and accepts no abbreviated flags."""
 
     def __init__(self, description: str | None, epilog: str | None = None) -> None:
-        super().__init__(
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        super().__init__(description=description, epilog=epilog, allow_abbrev=False)
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
