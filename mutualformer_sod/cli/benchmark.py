@@ -35,7 +35,7 @@ encoder.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
@@ -49,21 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the file of --json")
     cli.add_flags(parser, "--batch-size", default=1)
-    return parser.parse_args()
-
-
-def multiple_of_64(text: str) -> int:
-    """Return the value of --dim, a positive multiple of 64."""
-    value = int(text)
-    if value < 64 or value % 64:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not usable. Fix: pass a positive multiple of 64."
-        )
-    return value
-
-
-def main() -> None:
-    args = parse_arguments()
+    args = parser.parse_args()
     check_arguments(args)
     fields = parse_fields(args.fields)
     if args.weights and fields:
@@ -72,6 +58,15 @@ def main() -> None:
         measure_layers(args, fields)
     else:
         measure_networks(args, fields)
+
+
+def multiple_of_64(text: str) -> int:
+    value = int(text)
+    if value < 64 or value % 64:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not usable. Fix: pass a positive multiple of 64."
+        )
+    return value
 
 
 def check_arguments(args: argparse.Namespace) -> None:

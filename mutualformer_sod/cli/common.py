@@ -187,8 +187,8 @@ def check_server_flags(parser: Parser, args: argparse.Namespace, **further: floa
     for name, most in limits.items():
         value = getattr(args, name)
         if not 0 < value <= most:
-            problem = f"{flag_of(name)} {value:g}: out of range."
-            parser.error(f"{problem} Fix: pass more than 0, at most {most}.")
+            flag = flag_of(name)
+            parser.error(f"{flag} {value:g}: out of range. Fix: pass more than 0, at most {most}.")
     if not 0 <= args.port <= 65535:
         parser.error(f"--port {args.port}: out of range. Fix: pass 0 to 65535.")
 

@@ -52,7 +52,12 @@ def make_parser() -> cli.Parser:
     add("--scores", effect, "FILE", Path)
     _add_data_flags(parser.add_argument_group("data"))
     _add_recipe_flags(parser.add_argument_group("recipe, the same for all"))
-    _add_machine_flags(parser.add_argument_group("machine"))
+    machine = parser.add_argument_group("machine")
+    add = cli.flag_adder(machine)
+    add("--jobs", "runs at a time", "J", cli.COUNT, default=1)
+    add("--threads", "threads of each run on a CPU", "T", cli.COUNT, default=1)
+    cli.add_flags(machine, "--device")
+    add("--workers", "loader processes of each run", "N", cli.at_least(0), default=0)
     return parser
 
 
@@ -105,14 +110,6 @@ def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
         help="model options of all variants, as in tools/train.py; a variant's own options replace "
         "them",
     )
-
-
-def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
-    add = cli.flag_adder(group)
-    add("--jobs", "runs at a time", "J", cli.COUNT, default=1)
-    add("--threads", "threads of each run on a CPU", "T", cli.COUNT, default=1)
-    cli.add_flags(group, "--device")
-    add("--workers", "loader processes of each run", "N", cli.at_least(0), default=0)
 
 
 def absolute(path: str) -> str:

@@ -75,15 +75,10 @@ def main() -> int:
     methods = list_methods(args.maps, args.methods)
     known, normalize = read_scores(args.scores) if args.scores else (None, not args.no_normalize)
     check_output(args, wants_figure)
-    images, lines = find_images(
-        discover_sets(args.data, args.sets),
-        args.maps,
-        methods,
-        near=args.near,
-        limit=args.limit,
-        affixes=cli.map_affixes(args),
-        keep_unmapped=args.sets is not None,
-    )
+    sets = discover_sets(args.data, args.sets)
+    options = {"near": args.near, "limit": args.limit, "affixes": cli.map_affixes(args)}
+    options["keep_unmapped"] = args.sets is not None
+    images, lines = find_images(sets, args.maps, methods, **options)
     check_figure(args, images, methods)
     if known is not None:
         images = with_scores(images, known)

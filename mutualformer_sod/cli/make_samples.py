@@ -18,13 +18,7 @@ def main() -> None:
     effect = "second modality; with thermal, the set is SAMPLES-T/{RGB,T,GT}"
     add("--modality", effect, choices=tuple(SENSORS), default="depth")
     args = parser.parse_args()
-    root = write_samples(
-        args.output,
-        args.count,
-        args.seed,
-        size=tuple(args.size),
-        overwrite=args.overwrite,
-        modality=args.modality,
-    )
+    options = {"size": tuple(args.size), "overwrite": args.overwrite, "modality": args.modality}
+    root = write_samples(args.output, args.count, args.seed, **options)
     print(f"{counted(args.count, 'scene')} in {root}")
     suggest("check-data", "--data", args.output)

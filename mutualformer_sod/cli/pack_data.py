@@ -57,15 +57,8 @@ def main() -> None:
 
 def pack(args: argparse.Namespace) -> None:
     options = PackOptions(args.side, args.quality, args.share, args.seed, args.shard_mb)
-    index = pack_sets(
-        args.data,
-        args.sets,
-        options,
-        args.output,
-        near=args.near,
-        overwrite=args.overwrite,
-        workers=args.workers,
-    )
+    others = {name: getattr(args, name) for name in ("near", "overwrite", "workers")}
+    index = pack_sets(args.data, args.sets, options, args.output, **others)
     for path, item in index["sets"].items():
         print(f"{path}: {item['images']} of {item['of']} images, {depth_text(item)}")
     size = sum(shard["bytes"] for shard in index["shards"])

@@ -54,7 +54,6 @@ def make_parser() -> cli.Parser:
 
 
 def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) -> None:
-    """Add the flag of a field of TrainConfig."""
     kind, default = field_types(TrainConfig)[name], describe_default(TrainConfig, name)
     text = f"{declared.effect} (default: {default})" if default else declared.effect
     rest: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}

@@ -59,7 +59,6 @@ def read_records() -> dict[str, dict]:
 
 
 def describe(name: str, path: Path, record: dict) -> str:
-    """Return the text that describes one released file and its record."""
     scores = [
         f"{test_set} " + ", ".join(f"{metric} {value:.3f}" for metric, value in row.items())
         for test_set, row in record.get("scores", {}).items()
