@@ -56,7 +56,7 @@ SWITCHES = {
 }
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> int:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--limit", "--workers")
     cli.add_flags(parser, "--map-prefix", "--map-suffix")
@@ -82,7 +82,12 @@ def parse_arguments() -> argparse.Namespace:
         "is more)",
     )
     cli.add_flags(parser, "--images")
-    return parser.parse_args()
+    args = parser.parse_args()
+    cv2.setNumThreads(1)  # the work is divided among processes
+    more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
+    after_ctrl_c = contextlib.nullcontext() if args.no_cache else cli.kept("scores")
+    with after_ctrl_c, enabled((*(args.columns or ()), *more)):
+        return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
 
 
 def add_table_flags(parser: argparse.ArgumentParser) -> None:
@@ -98,15 +103,6 @@ def add_table_flags(parser: argparse.ArgumentParser) -> None:
 def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
     """Return the methods of ``--published``; () if this flag is not passed."""
     return () if given is None else check_published(given) or DEFAULT_PUBLISHED
-
-
-def main() -> int:
-    args = parse_arguments()
-    cv2.setNumThreads(1)  # the work is divided among processes
-    more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
-    after_ctrl_c = contextlib.nullcontext() if args.no_cache else cli.kept("scores")
-    with after_ctrl_c, enabled((*(args.columns or ()), *more)):
-        return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
 
 
 def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:

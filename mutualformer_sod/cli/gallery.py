@@ -155,7 +155,11 @@ def report(
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
                 lines.append(f"{method}: {counted(len(absent), 'map')}: {note}: {names}")
-    for (set_name, note), stems in gt_notes(cards).items():
+    notes: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        if card.gt_note:  # interprets ground-truth values other than 0 and 255
+            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
+    for (set_name, note), stems in notes.items():
         count = counted(len(stems), "ground truth")
         lines.append(f"{set_name}: {count}, e.g. {stems[0]}: {note}")
     content = f"{counted(len(cards), 'image')}, {counted(len(methods), 'method')}"
@@ -165,12 +169,3 @@ def report(
         print(f"{cli.program()}: {line}", file=sys.stderr)
     suggest("figure", *given(args, "data", "sets", "maps"), "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0
-
-
-def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Return (set, note) -> stems; a note interprets ground-truth values other than 0 and 255."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    for card in cards:
-        if card.gt_note:
-            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
-    return notes
