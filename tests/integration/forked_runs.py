@@ -134,7 +134,6 @@ def _run(
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     os.environ.update(environment)
     sys.argv = [f"{tool}.py", *arguments]
-    sys.path.insert(0, str(ROOT / "tools"))
     os.chdir(ROOT)
     with (
         Path(log).open("a", buffering=1) as file,

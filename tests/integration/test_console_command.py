@@ -44,7 +44,7 @@ def test_console_command_with_wrong_input_ends_with_status_2():
 def test_command_without_an_installed_package_names_it_in_one_line(started):
     run = "run_path" if started.endswith(".py") else "run_module"
     code = (
-        "import runpy, sys; sys.modules['cv2'] = None; sys.path[:0] = ['.', 'tools'];"
+        "import runpy, sys; sys.modules['cv2'] = None; sys.path.insert(0, '.');"
         f"sys.argv = ['', 'evaluate', '--help']; runpy.{run}({started!r}, run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

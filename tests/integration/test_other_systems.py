@@ -20,7 +20,6 @@ for name in ("fcntl", "resource"):
     sys.modules[name] = None
 multiprocessing.get_all_start_methods = lambda: ["spawn"]
 del signal.pthread_sigmask, os.sched_getaffinity
-sys.path.insert(0, "tools")
 """
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil

@@ -256,11 +256,10 @@ def test_predict_of_large_size_estimates_the_time_first(data):
 def test_predict_reports_mistakes_in_pictures_before_importing_torch(data):
     (data / "rgb" / "a.jpg").write_bytes(b"")
     code = "import sys, runpy; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; "
-    code += "sys.path.insert(0, 'tools'); runpy.run_path(sys.argv[0], run_name='__main__')"
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
     command = [sys.executable, "-c", code, str(ROOT / "tools" / "predict.py")]
     done = subprocess.run(
         [*command, "--rgb", str(data / "rgb"), "--output", str(data / "o")],
-        cwd=ROOT,
         capture_output=True,
         text=True,
     )

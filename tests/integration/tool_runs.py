@@ -3,7 +3,6 @@
 import contextlib
 import io
 import runpy
-import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ def run_tool(name: str, *arguments: object) -> Done:
     status = 0
     with (
         mock.patch("sys.argv", [str(path), *map(str, arguments)]),
-        mock.patch("sys.path", [str(path.parent), *sys.path]),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(error),
     ):

@@ -71,7 +71,7 @@ def test_setup_cfg_declares_every_imported_package():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module]
             for name in {name.partition(".")[0] for name in names}:
-                if name in sys.stdlib_module_names or name in ("mutualformer_sod", "entry"):
+                if name in sys.stdlib_module_names or name == "mutualformer_sod":
                     continue
                 assert normal(MODULES.get(name, name)) in declared | OF_DEPENDENCIES, (path, name)
 
