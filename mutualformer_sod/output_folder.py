@@ -9,8 +9,6 @@ from typing import Any
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_json
 
-LOCK_FILE = ".lock"
-
 
 class OutputFolder:
     """An output folder with a record of the settings on which the other files depend.
@@ -84,7 +82,7 @@ class OutputFolder:
 
         self.path.mkdir(parents=True, exist_ok=True)
         try:
-            lock = FileLock(self.path / LOCK_FILE, timeout=0).acquire()
+            lock = FileLock(self.path / ".lock", timeout=0).acquire()
         except Timeout:
             raise InputError(
                 f"`output` {self.path}: is in use by another process. Fix: wait, or "

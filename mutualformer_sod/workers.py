@@ -117,16 +117,12 @@ def end_with_parent(end: Callable[[], object]) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _accept_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _BLOCKED)
-
-
 def _end_without(parent: int) -> None:
     if os.getppid() != parent:  # a worker would find no queues, and end with a traceback
         os._exit(0)
 
 
 if os.environ.pop(_IS_SERVER, None):  # set only for the server of `worker_context`
-    os.register_at_fork(
-        before=functools.partial(_end_without, os.getppid()), after_in_child=_accept_signals
-    )
+    accept_signals = functools.partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _BLOCKED)
+    end_without_parent = functools.partial(_end_without, os.getppid())
+    os.register_at_fork(before=end_without_parent, after_in_child=accept_signals)

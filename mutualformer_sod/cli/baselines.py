@@ -30,9 +30,8 @@ def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--near", "--limit", "--overwrite")
     cli.add_flags(parser, "--output", metavar="MAPS", help="folder for maps")
-    parser.add_argument(
-        "--methods", nargs="+", choices=METHODS, default=METHODS, help="baselines (default: both)"
-    )
+    add = cli.flag_adder(parser)
+    add("--methods", "baselines (default: both)", nargs="+", choices=METHODS, default=METHODS)
     args = parser.parse_args()
     wants_depth = "depth_otsu" in args.methods
     if args.near != ["auto"] and not wants_depth:
@@ -49,10 +48,8 @@ def main() -> None:
         folder.begin()
         for sod_set in limited(sets, args.limit):
             if method == "depth_otsu" and sod_set.modality != DEPTH:
-                reason = "no depth"
-                if sod_set.has_depth:
-                    reason = f"{sod_set.modality.maps} instead of depth"
-                print(f"{method}: {sod_set.name}: skipped, because it has {reason}")
+                found = f"{sod_set.modality.maps} instead of" if sod_set.has_depth else "no"
+                print(f"{method}: {sod_set.name}: skipped, because it has {found} depth")
                 continue
             made = map_set(method, sod_set, folder)
             existed = len(sod_set.samples) - made

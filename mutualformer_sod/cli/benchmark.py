@@ -35,35 +35,21 @@ encoder.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--preset", help=f"one of {', '.join(list_presets())}")
     cli.add_flags(who, "--weights", default=None)
     who.add_argument("--compare", nargs="+", metavar="NETWORK", help="networks to compare")
-    add = parser.add_argument
-    add("--fusions", nargs="+", metavar="NAME", help=f"all, or some of {', '.join(fusion_names())}")
-    add("--dim", type=multiple_of_64, metavar="C", help="layer width for --fusions (default: 384)")
-    add("--tokens", nargs="+", **cli.COUNT_FLAG, help="tokens per modality (default: 196 784)")
-    add("--compile", action="store_true", help="compile the network with torch.compile first")
+    add = cli.flag_adder(parser)
+    add("--fusions", f"all, or some of {', '.join(fusion_names())}", "NAME", nargs="+")
+    add("--dim", "layer width for --fusions (default: 384)", "C", multiple_of_64)
+    add("--tokens", "tokens per modality (default: 196 784)", "N", cli.COUNT, nargs="+")
+    add("--compile", "compile the network with torch.compile first")
     cli.add_flags(parser, "--clock", "--size", "--device", "--amp", "--rounds", "--set", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the file of --json")
     cli.add_flags(parser, "--batch-size", default=1)
-    return parser.parse_args()
-
-
-def multiple_of_64(text: str) -> int:
-    """Return the value of --dim, a positive multiple of 64."""
-    value = int(text)
-    if value < 64 or value % 64:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not usable. Fix: pass a positive multiple of 64."
-        )
-    return value
-
-
-def main() -> None:
-    args = parse_arguments()
+    args = parser.parse_args()
     check_arguments(args)
     fields = parse_fields(args.fields)
     if args.weights and fields:
@@ -72,6 +58,15 @@ def main() -> None:
         measure_layers(args, fields)
     else:
         measure_networks(args, fields)
+
+
+def multiple_of_64(text: str) -> int:
+    value = int(text)
+    if value < 64 or value % 64:
+        raise argparse.ArgumentTypeError(
+            f"{text} is not usable. Fix: pass a positive multiple of 64."
+        )
+    return value
 
 
 def check_arguments(args: argparse.Namespace) -> None:

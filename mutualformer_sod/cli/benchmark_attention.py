@@ -25,20 +25,15 @@ TOKENS = (100, 196, 400, 576, 784, 1024, 2304)
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
-    add = parser.add_argument
     cli.add_flags(parser, "--rounds", "--clock", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the files of --json and --plot")
     cli.add_flags(parser, "--batch-size", default=1)
-    add("--dim", type=cli.COUNT, default=384, metavar="C", help="token width (default: 384)")
-    add("--tokens", nargs="+", **cli.COUNT_FLAG, default=TOKENS, help="tokens per modality")
-    add(
-        "--seconds",
-        type=float,
-        default=6.0,
-        metavar="S",
-        help="stop timing an implementation at one size after S seconds in total (default: 6)",
-    )
-    add("--plot", type=Path, metavar="FILE", help="draw time and memory over N (matplotlib)")
+    add = cli.flag_adder(parser)
+    add("--dim", "token width", "C", cli.COUNT, default=384)
+    add("--tokens", "tokens per modality", "N", cli.COUNT, default=TOKENS, nargs="+")
+    effect = "stop timing an implementation at one size after S seconds in total"
+    add("--seconds", effect, "S", float, default=6.0)
+    add("--plot", "draw time and memory over N (matplotlib)", "FILE", Path)
     args = parser.parse_args()
     if args.dim % HEADS:
         raise InputError(f"--dim {args.dim} is not usable. Fix: pass a multiple of {HEADS}.")

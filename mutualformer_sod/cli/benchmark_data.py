@@ -28,33 +28,16 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--near", "--limit", "--size", "--batch-size", "--amp")
     cli.add_flags(parser, "--device", "--json")
     cli.add_flags(parser, "--overwrite", help="replace the file of --json")
-    cli.add_flags(
-        parser,
-        "--workers",
-        type=cli.at_least(0),
-        default=2,
-        help="loader processes, compared with 0 (default: 2)",
-    )
-    add = parser.add_argument
-    add("--train-sets", nargs="+", default=[], metavar="SET", help="sets to load")
-    add("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
-    add(
-        "--cache",
-        nargs="+",
-        choices=CACHES,
-        default=["off", "ram"],
-        metavar="MODE",
-        help="caches to compare: off, ram, disk (default: off ram)",
-    )
-    add(
-        "--cache-side",
-        type=int,
-        metavar="S",
-        help="maximum side of cached images (default: 1.25 x the size)",
-    )
-    add("--cache-dir", metavar="DIR", help="folder of --cache disk")
-    add("--batches", **cli.COUNT_FLAG, default=20, help="batches per window (default: 20)")
-    add("--windows", **cli.COUNT_FLAG, default=5, help="timed windows (default: 5)")
+    add = cli.flag_adder(parser)
+    add("--workers", "loader processes, compared with 0", "N", cli.at_least(0), default=2)
+    add("--train-sets", "sets to load", "SET", nargs="+", default=[])
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help=", ".join(list_presets()))
+    effect = "caches to compare: off, ram, disk (default: off ram)"
+    add("--cache", effect, "MODE", nargs="+", choices=CACHES, default=["off", "ram"])
+    add("--cache-side", "maximum side of cached images (default: 1.25 x the size)", "S", int)
+    add("--cache-dir", "folder of --cache disk", "DIR")
+    add("--batches", "batches per window", "N", cli.COUNT, default=20)
+    add("--windows", "timed windows", "N", cli.COUNT, default=5)
     args = parser.parse_args()
     cli.check_result_files(args, "json")
     if "disk" not in args.cache:
@@ -94,14 +77,9 @@ def main() -> None:
     )
     suggest("train", "--data", *args.data, "--preset", args.preset, "--output", "runs/mine")
     if args.json is not None:
-        options = {
-            "preset": args.preset,
-            "size": model.image_size,
-            "batch_size": args.batch_size,
-            "amp": args.amp,
-            "device": str(device),
-            "torch_threads": torch.get_num_threads(),
-        }
+        options = {"preset": args.preset, "size": model.image_size, "batch_size": args.batch_size}
+        options |= {"amp": args.amp, "device": str(device)}
+        options |= {"torch_threads": torch.get_num_threads()}
         network = {"images_per_second": speed}
         write_json(args.json, {"options": options, "loaders": loaders, "network": network})
 
@@ -133,15 +111,9 @@ def time_loaders(
     figures = []
     for workers in dict.fromkeys((0, args.workers)):
         stream = iter(make_loader(train, batches, workers, device.type == "cuda"))
-        seconds = time_windows(stream.__next__, args)
-        figures.append(
-            {
-                "cache": cache,
-                "workers": workers,
-                "images_per_second": args.batch_size / seconds,
-                "setup_seconds": setup,
-            }
-        )
+        speed = args.batch_size / time_windows(stream.__next__, args)
+        figure = {"cache": cache, "workers": workers, "images_per_second": speed}
+        figures.append(figure | {"setup_seconds": setup})
     return figures, next(iter(make_loader(train, batches[:1])))
 
 

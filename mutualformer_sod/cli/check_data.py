@@ -23,9 +23,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--near", "--json", "--workers", "--overwrite")
     cli.add_flags(parser, "--output", required=False, help="folder for check.json and the pictures")
-    parser.add_argument(
-        "--quick", action="store_true", help="read 40 images per set, and do not search for copies"
-    )
+    add = cli.flag_adder(parser)
+    add("--quick", "read 40 images per set, and do not search for copies")
     args = parser.parse_args()
     if args.output is None and args.json is None:
         parser.refuse_unused(args, ("overwrite",), "without --output or --json")

@@ -49,12 +49,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that prints one-line errors and accepts no abbreviated flags."""
 
     def __init__(self, description: str | None, epilog: str | None = None) -> None:
-        super().__init__(
-            description=description,
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        super().__init__(description=description, epilog=epilog, allow_abbrev=False)
+        self.formatter_class = argparse.RawDescriptionHelpFormatter
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
@@ -82,66 +78,70 @@ def at_least(least: int) -> Callable[[str], int]:
 
 
 COUNT = at_least(1)
-COUNT_FLAG = {"type": COUNT, "metavar": "N"}  # type and metavar of flags with a count
+
+
+def _value(
+    effect: str, metavar: str | None = None, kind: Callable[[str], Any] = str, **rest: Any
+) -> dict[str, Any]:
+    """Return the arguments of a flag with a value of type ``kind``, as argparse expects them.
+
+    The help is ``effect``, followed by the default if that is a number or a text.
+    """
+    default = rest.get("default")
+    if isinstance(default, int | float | str):
+        shown = f"{default:g}" if isinstance(default, float) else "%(default)s"
+        effect = f"{effect} (default: {shown})"
+    return {"metavar": metavar, "type": kind, "help": effect, **rest}
+
+
 INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
-    "--amp": {"default": "auto", "help": "auto, off, bf16 or fp16 (default: auto)"},
-    "--batch-size": {**COUNT_FLAG, "default": 8, "help": "images per batch (default: %(default)s)"},
-    "--clock": {
-        "choices": ("wall", "cpu"),
-        "default": "wall",
-        "help": "cpu: CPU seconds of the process, for a shared machine and one thread "
-        "(default: wall)",
-    },
-    "--data": {"nargs": "+", "required": True, "metavar": "ROOT", "help": "folders of sets"},
-    "--device": {"default": "auto", "help": "auto, cpu, cuda or mps (default: auto)"},
-    "--estimate-depth": {
-        "nargs": "?",
-        "const": ESTIMATOR,
-        "type": Path,
-        "metavar": "FILE",
-        "help": "estimate depth from colour for pictures without depth; FILE: your own estimator "
+    "--amp": _value("auto, off, bf16 or fp16", default="auto"),
+    "--batch-size": _value("images per batch", "N", COUNT, default=8),
+    "--clock": _value(
+        "cpu: CPU seconds of the process, for a shared machine and one thread",
+        choices=("wall", "cpu"),
+        default="wall",
+    ),
+    "--data": _value("folders of sets", "ROOT", nargs="+", required=True),
+    "--device": _value("auto, cpu, cuda or mps", default="auto"),
+    "--estimate-depth": _value(
+        "estimate depth from colour for pictures without depth; FILE: your own estimator "
         "(tools/estimate_depth.py)",
-    },
-    "--json": {"type": Path, "metavar": "FILE", "help": "also write the results to this file"},
-    "--limit": {**COUNT_FLAG, "help": "the first N images of each set"},
-    "--map-prefix": {"metavar": "TEXT", "help": "text before the stem in the names of the maps"},
-    "--map-suffix": {
-        "metavar": "TEXT",
-        "help": "text after the stem, such as _sal in im0_sal.png; if neither this flag nor "
-        "--map-prefix is passed, the text common to all maps is detected",
-    },
-    "--maps": {
-        "type": Path,
-        "required": True,
-        "metavar": "DIR",
-        "help": "folder that has one folder of maps per method",
-    },
-    "--methods": {
-        "nargs": "+",
-        "metavar": "M",
-        "help": "only these methods, in this order (default: all)",
-    },
-    "--near": {
-        "nargs": "+",
-        "default": ["auto"],
-        "metavar": "POLARITY",
-        "help": "which depth values are near the camera, as in tools/test.py (default: auto)",
-    },
+        *("FILE", Path),
+        nargs="?",
+        const=ESTIMATOR,
+    ),
+    "--images": _value("only the images listed in FILE as SET/STEM", "FILE", Path),
+    "--json": _value("also write the results to this file", "FILE", Path),
+    "--limit": _value("the first N images of each set", "N", COUNT),
+    "--map-prefix": _value("text before the stem in the names of the maps", "TEXT"),
+    "--map-suffix": _value(
+        "text after the stem, such as _sal in im0_sal.png; if neither this flag nor --map-prefix "
+        "is passed, the text common to all maps is detected",
+        "TEXT",
+    ),
+    "--maps": _value("folder that has one folder of maps per method", "DIR", Path, required=True),
+    "--methods": _value("only these methods, in this order (default: all)", "M", nargs="+"),
+    "--near": _value(
+        "which depth values are near the camera, as in tools/test.py (default: auto)",
+        "POLARITY",
+        nargs="+",
+        default=["auto"],
+    ),
     "--output": {"type": Path, "required": True, "metavar": "DIR"},
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
-    "--rounds": {**COUNT_FLAG, "default": 9, "help": "default: %(default)s"},
-    "--set": {
-        "nargs": "+",
-        "default": [],
-        "metavar": "FIELD=VALUE",
-        "dest": "fields",
-        "help": "model options, as in tools/train.py",
-    },
-    "--sets": {"nargs": "+", "metavar": "SET", "help": "only these sets (default: all)"},
-    "--size": {"type": at_least(32), "metavar": "S", "help": "pixels per side (default: preset's)"},
+    "--rounds": {"type": COUNT, "default": 9, "metavar": "N", "help": "default: %(default)s"},
+    "--set": _value(
+        *("model options, as in tools/train.py", "FIELD=VALUE"),
+        nargs="+",
+        default=[],
+        dest="fields",
+    ),
+    "--sets": _value("only these sets (default: all)", "SET", nargs="+"),
+    "--size": _value("pixels per side (default: preset's)", "S", at_least(32)),
     "--weights": {"default": DEFAULT_WEIGHTS, "metavar": "FILE|NAME", "help": WEIGHTS_HELP},
-    "--workers": {**COUNT_FLAG, "help": "processes (default: all cores)"},
+    "--workers": _value("processes (default: all cores)", "N", COUNT),
 }
 
 
@@ -149,6 +149,17 @@ def add_flags(parser: argparse._ActionsContainer, *flags: str, **changes: Any) -
     """Add flags with the arguments in ``FLAGS``, which ``changes`` replace or extend."""
     for flag in flags:
         parser.add_argument(flag, **FLAGS[flag] | changes)
+
+
+def flag_adder(parser: argparse._ActionsContainer) -> Callable[..., None]:
+    """Return a function that adds one flag: a switch, or with further arguments a `_value`."""
+
+    def add(flag: str, effect: str, *value: Any, **rest: Any) -> None:
+        is_switch = not (value or rest)
+        switch = {"action": "store_true", "help": effect}
+        parser.add_argument(flag, **switch if is_switch else _value(effect, *value, **rest))
+
+    return add
 
 
 def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
@@ -161,15 +172,10 @@ def add_server_flags(parser: argparse.ArgumentParser, port: int) -> None:
         "that can reach this machine)",
     )
     add("--port", type=int, default=port, help=f"port (default {port}; 0: any free port)")
-    add(
-        "--max-megapixels",
-        type=float,
-        default=24,
-        metavar="N",
-        help=f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)",
-    )
+    effect = f"maximum megapixels of a picture or depth map, up to {MOST_MEGAPIXELS} (default 24)"
+    add("--max-megapixels", type=float, default=24, metavar="N", help=effect)
     add("--max-upload", type=float, default=64, metavar="MB", help="maximum upload (default 64)")
-    add("--queue", **COUNT_FLAG, default=32, help="requests that may wait (default 32)")
+    add("--queue", type=COUNT, metavar="N", default=32, help="requests that may wait (default 32)")
 
 
 def check_server_flags(parser: Parser, args: argparse.Namespace, **further: float) -> None:
@@ -181,8 +187,8 @@ def check_server_flags(parser: Parser, args: argparse.Namespace, **further: floa
     for name, most in limits.items():
         value = getattr(args, name)
         if not 0 < value <= most:
-            problem = f"{flag_of(name)} {value:g}: out of range."
-            parser.error(f"{problem} Fix: pass more than 0, at most {most}.")
+            flag = flag_of(name)
+            parser.error(f"{flag} {value:g}: out of range. Fix: pass more than 0, at most {most}.")
     if not 0 <= args.port <= 65535:
         parser.error(f"--port {args.port}: out of range. Fix: pass 0 to 65535.")
 

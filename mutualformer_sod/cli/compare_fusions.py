@@ -42,45 +42,35 @@ def make_parser() -> cli.Parser:
     parser = cli.Parser(
         __doc__, EPILOG.format(fusions=" ".join(fusion_names()), controls=" ".join(CONTROLS))
     )
-    add = parser.add_argument
+    add = cli.flag_adder(parser)
     cli.add_flags(parser, "--output", help="folder of the comparison")
-    add(
-        "--fusions",
-        nargs="+",
-        default=["all"],
-        metavar="F",
-        help="fusions, controls, own variants; all: all fusions (default); controls: all controls",
-    )
-    add("--seeds", **cli.COUNT_FLAG, default=3, help="seeds 0 to N - 1 (default: 3)")
-    add("--report", action="store_true", help="only write the table of the finished runs")
-    add(
-        "--scores",
-        type=Path,
-        metavar="FILE",
-        help="with --report: an image_scores.csv.gz in place of the runs in OUTPUT",
-    )
+    effect = "fusions, controls, own variants; all: all fusions (default); controls: all controls"
+    add("--fusions", effect, "F", nargs="+", default=["all"])
+    add("--seeds", "seeds 0 to N - 1", "N", cli.COUNT, default=3)
+    add("--report", "only write the table of the finished runs")
+    effect = "with --report: an image_scores.csv.gz in place of the runs in OUTPUT"
+    add("--scores", effect, "FILE", Path)
     _add_data_flags(parser.add_argument_group("data"))
     _add_recipe_flags(parser.add_argument_group("recipe, the same for all"))
-    _add_machine_flags(parser.add_argument_group("machine"))
+    machine = parser.add_argument_group("machine")
+    add = cli.flag_adder(machine)
+    add("--jobs", "runs at a time", "J", cli.COUNT, default=1)
+    add("--threads", "threads of each run on a CPU", "T", cli.COUNT, default=1)
+    cli.add_flags(machine, "--device")
+    add("--workers", "loader processes of each run", "N", cli.at_least(0), default=0)
     return parser
 
 
 def _add_data_flags(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = cli.flag_adder(group)
     cli.add_flags(group, "--data", required=False, type=absolute)
     cli.add_flags(group, "--sets")
     cli.add_flags(group, "--near", default=None)
-    add("--limit", **cli.COUNT_FLAG, help="train on the first N images of each set")
-    add("--estimated-depth", type=absolute, metavar="DIR", help="as in tools/train.py")
-    add(
-        "--test-data",
-        type=absolute,
-        nargs="+",
-        metavar="ROOT",
-        help="folders of the sets to test on",
-    )
-    add("--test-limit", **cli.COUNT_FLAG, help="test on the first N images of each set")
-    add(
+    add("--limit", "train on the first N images of each set", "N", cli.COUNT)
+    add("--estimated-depth", "as in tools/train.py", "DIR", absolute)
+    add("--test-data", "folders of the sets to test on", "ROOT", absolute, nargs="+")
+    add("--test-limit", "test on the first N images of each set", "N", cli.COUNT)
+    group.add_argument(
         "--test-depth",
         nargs="+",
         choices=plan.DEPTHS,
@@ -88,7 +78,7 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         help="test with misleading depth, too: "
         + "; ".join(f"{name}: {meaning}" for name, meaning in plan.DEPTHS.items()),
     )
-    add(
+    group.add_argument(
         "--holdout",
         type=float,
         metavar="RATIO",
@@ -96,71 +86,29 @@ def _add_data_flags(group: argparse._ArgumentGroup) -> None:
         "0); with --test-data, only sets with depth are split, and their test parts form one more "
         "test set",
     )
-    add(
-        "--holdout-sets",
-        nargs="+",
-        metavar="SET",
-        help="sets to split (default: all that --holdout splits)",
-    )
-    add(
-        "--scenes",
-        type=int,
-        metavar="N",
-        help=f"training scenes without --data (default: {_DEFAULTS.scenes})",
-    )
-    add(
-        "--test-scenes",
-        type=int,
-        metavar="N",
-        help=f"test scenes without --data (default: {_DEFAULTS.test_scenes})",
-    )
+    effect = "sets to split (default: all that --holdout splits)"
+    add("--holdout-sets", effect, "SET", nargs="+")
+    add("--scenes", f"training scenes without --data (default: {_DEFAULTS.scenes})", "N", int)
+    add("--test-scenes", f"test scenes without --data (default: {_DEFAULTS.test_scenes})", "N", int)
 
 
 def _add_recipe_flags(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "--recipe",
-        choices=RECIPES,
-        metavar="NAME",
-        help="recipe of tools/train.py; the options below replace the recipe's values",
-    )
-    add("--preset", help=f"{', '.join(list_presets())} (default: {_DEFAULTS.preset})")
-    add("--epochs", type=int, metavar="N", help=f"default: {_DEFAULTS.epochs}")
-    add("--lr", type=float, metavar="X", help=f"default: {_DEFAULTS.lr}")
-    add("--batch-size", type=int, metavar="N", help=f"default: {_DEFAULTS.batch_size}")
+    add = cli.flag_adder(group)
+    effect = "recipe of tools/train.py; the options below replace the recipe's values"
+    add("--recipe", effect, "NAME", choices=RECIPES)
+    presets = ", ".join(list_presets())
+    group.add_argument("--preset", help=f"{presets} (default: {_DEFAULTS.preset})")
+    add("--epochs", f"default: {_DEFAULTS.epochs}", "N", int)
+    add("--lr", f"default: {_DEFAULTS.lr}", "X", float)
+    add("--batch-size", f"default: {_DEFAULTS.batch_size}", "N", int)
     cli.add_flags(group, "--size", type=int)
     cli.add_flags(group, "--amp")
-    add(
-        "--init-weights",
-        type=absolute,
-        metavar="FILE",
-        help="weights from which every encoder starts",
-    )
+    add("--init-weights", "weights from which every encoder starts", "FILE", absolute)
     cli.add_flags(
         group,
         "--set",
         help="model options of all variants, as in tools/train.py; a variant's own options replace "
         "them",
-    )
-
-
-def _add_machine_flags(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--jobs", type=cli.COUNT, default=1, metavar="J", help="runs at a time (default: 1)")
-    add(
-        "--threads",
-        type=cli.COUNT,
-        default=1,
-        metavar="T",
-        help="threads of each run on a CPU (default: 1)",
-    )
-    cli.add_flags(group, "--device")
-    cli.add_flags(
-        group,
-        "--workers",
-        type=cli.at_least(0),
-        default=0,
-        help="loader processes of each run (default: 0)",
     )
 
 

@@ -16,29 +16,17 @@ from mutualformer_sod.serving.access import free_port, warning_of
 EPILOG = "Ctrl-C ends the demo and removes all uploads. See docs/demo.md."
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--device")
-    cli.add_flags(
-        parser,
-        "--weights",
-        nargs="+",
-        default=[released.DEFAULT_WEIGHTS],
-        help=f"one or several files for the user to choose from: {released.WEIGHTS_HELP}",
-    )
-    parser.add_argument(
-        "--estimate-depth",
-        action="store_true",
-        help="estimate depth from colour for pictures without depth",
-    )
+    effect = f"one or several files for the user to choose from: {released.WEIGHTS_HELP}"
+    default = [released.DEFAULT_WEIGHTS]
+    cli.add_flags(parser, "--weights", nargs="+", default=default, help=effect)
+    add = cli.flag_adder(parser)
+    add("--estimate-depth", "estimate depth from colour for pictures without depth")
     cli.add_server_flags(parser, port=7860)
     args = parser.parse_args()
     cli.check_server_flags(parser, args)
-    return args
-
-
-def main() -> None:
-    args = parse_arguments()
     cli.require_packages("demo", "gradio")
     port = free_port(args.host, args.port)
     weights = released.name_weights([released.find_weights(given) for given in args.weights])

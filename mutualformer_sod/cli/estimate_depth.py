@@ -25,11 +25,11 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--output", metavar="PATH", help="train: a weights file; maps: a folder")
     cli.add_flags(parser, "--near", default=[])
     cli.add_flags(parser, "--limit")
-    add = parser.add_argument
-    add("command", choices=("train", "maps"))
-    add("--weights", type=Path, metavar="FILE", help="maps: the file that train wrote")
-    add("--pretrained", default="auto", metavar="FILE", help="weights of the ViT (default: auto)")
-    add("--epochs", **cli.COUNT_FLAG, default=8, help="train: epochs (default: 8)")
+    parser.add_argument("command", choices=("train", "maps"))
+    add = cli.flag_adder(parser)
+    add("--weights", "maps: the file that train wrote", "FILE", Path)
+    add("--pretrained", "weights of the ViT", "FILE", default="auto")
+    add("--epochs", "train: epochs", "N", cli.COUNT, default=8)
     args = parser.parse_args()
     if (args.command == "train") == (args.weights is not None):
         remedy = "omit it" if args.weights else "pass the file that train wrote"

@@ -56,70 +56,53 @@ SWITCHES = {
 }
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> int:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--limit", "--workers")
     cli.add_flags(parser, "--map-prefix", "--map-suffix")
     cli.add_flags(parser, "--output", help="folder for the results")
     add_table_flags(parser)
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "--metrics",
         choices=("table", "all"),
         default="table",
         help="table (default), or all: compute the slow metrics, too, and show them unless "
         "--columns is passed; camouflage_context is computed only if --columns names it",
     )
+    add = cli.flag_adder(parser)
     for flag, effect in SWITCHES.items():
-        add(flag, action="store_true", help=effect)
-    add(
-        "--compare",
-        nargs=2,
-        metavar=("A", "B"),
-        help="per-image differences of two methods with bootstrap intervals",
-    )
-    add(
+        add(flag, effect)
+    effect = "per-image differences of two methods with bootstrap intervals"
+    add("--compare", effect, ("A", "B"), nargs=2)
+    parser.add_argument(
         "--draws",
         type=cli.at_least(100),
         metavar="N",
         help=f"draws of --significance (default: {LEAST_DRAWS}, or 100 per pair of methods if this "
         "is more)",
     )
-    add("--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM")
-    return parser.parse_args()
-
-
-def add_table_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--columns",
-        nargs="+",
-        metavar="C",
-        help=f"metrics in the tables, any of: {' '.join((*COLUMNS, *extra_columns()))}",
-    )
-    parser.add_argument(
-        "--digits", type=int, default=3, metavar="N", help="decimals in the tables (default: 3)"
-    )
-    parser.add_argument(
-        "--published",
-        nargs="*",
-        metavar="METHOD",
-        help="add rows quoted from papers: all, or some of "
-        f"{', '.join(PUBLISHED)} (default: {', '.join(DEFAULT_PUBLISHED)})",
-    )
-
-
-def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
-    """Return the methods of ``--published``; () if this flag is not passed."""
-    return () if given is None else check_published(given) or DEFAULT_PUBLISHED
-
-
-def main() -> int:
-    args = parse_arguments()
+    cli.add_flags(parser, "--images")
+    args = parser.parse_args()
     cv2.setNumThreads(1)  # the work is divided among processes
     more = extra_columns(with_rgb=False) if args.metrics == "all" else ()
     after_ctrl_c = contextlib.nullcontext() if args.no_cache else cli.kept("scores")
     with after_ctrl_c, enabled((*(args.columns or ()), *more)):
         return score_maps(args, check_columns(args.columns or (*default_columns(), *more)))
+
+
+def add_table_flags(parser: argparse.ArgumentParser) -> None:
+    add = cli.flag_adder(parser)
+    columns = " ".join((*COLUMNS, *extra_columns()))
+    add("--columns", f"metrics in the tables, any of: {columns}", "C", nargs="+")
+    add("--digits", "decimals in the tables", "N", int, default=3)
+    methods = f"{', '.join(PUBLISHED)} (default: {', '.join(DEFAULT_PUBLISHED)})"
+    effect = f"add rows quoted from papers: all, or some of {methods}"
+    add("--published", effect, "METHOD", nargs="*")
+
+
+def quoted_methods(given: list[str] | None) -> tuple[str, ...]:
+    """Return the methods of ``--published``; () if this flag is not passed."""
+    return () if given is None else check_published(given) or DEFAULT_PUBLISHED
 
 
 def score_maps(args: argparse.Namespace, columns: tuple[str, ...]) -> int:

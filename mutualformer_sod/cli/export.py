@@ -40,18 +40,18 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--size", type=int, help="fixed image size S x S")
     cli.add_flags(parser, "--limit", default=8, help="number of images for --check (default: 8)")
     cli.add_flags(parser, "--rounds", help="timed rounds of --benchmark (default: 9)")
-    add = parser.add_argument
-    add("--format", default="onnx", help="onnx (default) or exported-program")
+    add = cli.flag_adder(parser)
+    parser.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
     # 18 is the oldest opset of torch's exporter.
-    add("--opset", type=cli.at_least(18), metavar="N", help="ONNX opset (default: torch's)")
-    add(
+    add("--opset", "ONNX opset (default: torch's)", "N", cli.at_least(18))
+    parser.add_argument(
         "--check",
         metavar="ROOT",
         help="folder of sets: compare the file with PyTorch on the images of the sets; a file that "
         f"differs by more than {TOLERANCE:g} in saliency is not written",
     )
     cli.add_flags(parser, "--near", help="for --check: which depth values are near (default: auto)")
-    add("--benchmark", action="store_true", help="compare images/s with PyTorch")
+    add("--benchmark", "compare images/s with PyTorch")
     args = parser.parse_args()
     if args.check is None:
         parser.refuse_unused(args, ("near", "limit"), "without --check")

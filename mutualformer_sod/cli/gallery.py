@@ -44,31 +44,19 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--data", "--maps", "--methods", "--sets", "--near", "--limit")
     cli.add_flags(parser, "--workers", "--overwrite", "--map-prefix", "--map-suffix")
     cli.add_flags(parser, "--output", help="folder for the page")
-    add = parser.add_argument
-    add("--scores", type=Path, metavar="DIR", help="read the scores from the output of evaluate.py")
-    add(
-        "--no-normalize",
-        action="store_true",
-        help="read maps as v/255, like --no-normalize of evaluate.py",
+    add = cli.flag_adder(parser)
+    add("--scores", "read the scores from the output of evaluate.py", "DIR", Path)
+    add("--no-normalize", "read maps as v/255, like --no-normalize of evaluate.py")
+    parser.add_argument(
+        "--title", default="Saliency maps", metavar="TEXT", help="title of the page"
     )
-    add("--title", default="Saliency maps", metavar="TEXT", help="title of the page")
-    add(
-        "--zoom-side",
-        type=cli.at_least(100),
-        default=2000,
-        metavar="PX",
-        help="longest side of the full-size pictures; larger pictures are shrunk (default: 2000)",
-    )
-    chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument(
-        "--figure", nargs="+", default=[], metavar="STEM", help="images to draw: STEM or SET/STEM"
-    )
-    for flag, which in (
-        ("--worst", "with the lowest scores"),
-        ("--best", "with the highest scores"),
-        ("--disagreement", "whose maps differ most"),
-    ):
-        chosen.add_argument(flag, **cli.COUNT_FLAG, help=f"draw N images {which}")
+    effect = "longest side of the full-size pictures; larger pictures are shrunk"
+    add("--zoom-side", effect, "PX", cli.at_least(100), default=2000)
+    add = cli.flag_adder(parser.add_mutually_exclusive_group())
+    add("--figure", "images to draw: STEM or SET/STEM", "STEM", nargs="+", default=[])
+    add("--worst", "draw N images with the lowest scores", "N", cli.COUNT)
+    add("--best", "draw N images with the highest scores", "N", cli.COUNT)
+    add("--disagreement", "draw N images whose maps differ most", "N", cli.COUNT)
     return parser.parse_args()
 
 
@@ -87,15 +75,10 @@ def main() -> int:
     methods = list_methods(args.maps, args.methods)
     known, normalize = read_scores(args.scores) if args.scores else (None, not args.no_normalize)
     check_output(args, wants_figure)
-    images, lines = find_images(
-        discover_sets(args.data, args.sets),
-        args.maps,
-        methods,
-        near=args.near,
-        limit=args.limit,
-        affixes=cli.map_affixes(args),
-        keep_unmapped=args.sets is not None,
-    )
+    sets = discover_sets(args.data, args.sets)
+    options = {"near": args.near, "limit": args.limit, "affixes": cli.map_affixes(args)}
+    options["keep_unmapped"] = args.sets is not None
+    images, lines = find_images(sets, args.maps, methods, **options)
     check_figure(args, images, methods)
     if known is not None:
         images = with_scores(images, known)
@@ -172,7 +155,11 @@ def report(
             if absent:
                 names = name_list(f"{c.set_name}/{c.stem}" for c in absent)
                 lines.append(f"{method}: {counted(len(absent), 'map')}: {note}: {names}")
-    for (set_name, note), stems in gt_notes(cards).items():
+    notes: dict[tuple[str, str], list[str]] = {}
+    for card in cards:
+        if card.gt_note:  # interprets ground-truth values other than 0 and 255
+            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
+    for (set_name, note), stems in notes.items():
         count = counted(len(stems), "ground truth")
         lines.append(f"{set_name}: {count}, e.g. {stems[0]}: {note}")
     content = f"{counted(len(cards), 'image')}, {counted(len(methods), 'method')}"
@@ -182,12 +169,3 @@ def report(
         print(f"{cli.program()}: {line}", file=sys.stderr)
     suggest("figure", *given(args, "data", "sets", "maps"), "--output", "outputs/figure.png")
     return cli.EXIT_INPUT_ERROR if problems else 0
-
-
-def gt_notes(cards: list[ImageCard]) -> dict[tuple[str, str], list[str]]:
-    """Return (set, note) -> stems; a note interprets ground-truth values other than 0 and 255."""
-    notes: dict[tuple[str, str], list[str]] = {}
-    for card in cards:
-        if card.gt_note:
-            notes.setdefault((card.set_name, card.gt_note), []).append(card.stem)
-    return notes

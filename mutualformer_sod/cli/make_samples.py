@@ -10,31 +10,15 @@ def main() -> None:
     parser = cli.Parser(__doc__)
     cli.add_flags(parser, "--output", help="folder for SAMPLES/")
     cli.add_flags(parser, "--overwrite", help="replace the scenes of another seed, count or size")
-    add = parser.add_argument
-    add("--count", type=int, default=30, help="number of scenes (default 30)")
-    add("--seed", type=int, default=0, help="seed of the scenes (default 0)")
-    add(
-        "--size",
-        type=int,
-        nargs=2,
-        metavar=("H", "W"),
-        default=DEFAULT_SIZE,
-        help="size in pixels (default %(default)s)",
-    )
-    add(
-        "--modality",
-        choices=tuple(SENSORS),
-        default="depth",
-        help="second modality; with thermal, the set is SAMPLES-T/{RGB,T,GT} (default: depth)",
-    )
+    parser.add_argument("--count", type=int, default=30, help="number of scenes (default 30)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (default 0)")
+    add = cli.flag_adder(parser)
+    effect = "size in pixels (default %(default)s)"
+    add("--size", effect, ("H", "W"), int, nargs=2, default=DEFAULT_SIZE)
+    effect = "second modality; with thermal, the set is SAMPLES-T/{RGB,T,GT}"
+    add("--modality", effect, choices=tuple(SENSORS), default="depth")
     args = parser.parse_args()
-    root = write_samples(
-        args.output,
-        args.count,
-        args.seed,
-        size=tuple(args.size),
-        overwrite=args.overwrite,
-        modality=args.modality,
-    )
+    options = {"size": tuple(args.size), "overwrite": args.overwrite, "modality": args.modality}
+    root = write_samples(args.output, args.count, args.seed, **options)
     print(f"{counted(args.count, 'scene')} in {root}")
     suggest("check-data", "--data", args.output)

@@ -31,19 +31,15 @@ def main() -> None:
     cli.add_flags(parser, "--workers", help="threads that pack (default: all cores)")
     cli.add_flags(parser, "--output", help="folder for the pack, or for the unpacked sets")
     cli.add_flags(parser, "--overwrite", help="replace an existing pack, or existing files")
-    add = parser.add_argument
-    add("--side", type=int, metavar="S", help="longer side in pixels; no image is enlarged")
-    add("--quality", type=int, default=85, metavar="Q", help="JPEG quality, 1 to 100 (default: 85)")
-    add(
-        "--share",
-        type=float,
-        default=1.0,
-        metavar="X",
-        help="ratio of the images of each set to pack (default: 1)",
+    add = cli.flag_adder(parser)
+    add("--side", "longer side in pixels; no image is enlarged", "S", int)
+    add("--quality", "JPEG quality, 1 to 100", "Q", int, default=85)
+    add("--share", "ratio of the images of each set to pack", "X", float, default=1.0)
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="with --share: decides the first image"
     )
-    add("--seed", type=int, default=0, metavar="N", help="with --share: decides the first image")
-    add("--shard-mb", type=float, default=15, metavar="M", help="size limit in MiB (default: 15)")
-    add("--unpack", type=Path, metavar="DIR", help="unpack this pack instead")
+    add("--shard-mb", "size limit in MiB", "M", float, default=15)
+    add("--unpack", "unpack this pack instead", "DIR", Path)
     args = parser.parse_args()
     check_writable(args.output)
     if args.unpack is not None:
@@ -61,15 +57,8 @@ def main() -> None:
 
 def pack(args: argparse.Namespace) -> None:
     options = PackOptions(args.side, args.quality, args.share, args.seed, args.shard_mb)
-    index = pack_sets(
-        args.data,
-        args.sets,
-        options,
-        args.output,
-        near=args.near,
-        overwrite=args.overwrite,
-        workers=args.workers,
-    )
+    others = {name: getattr(args, name) for name in ("near", "overwrite", "workers")}
+    index = pack_sets(args.data, args.sets, options, args.output, **others)
     for path, item in index["sets"].items():
         print(f"{path}: {item['images']} of {item['of']} images, {depth_text(item)}")
     size = sum(shard["bytes"] for shard in index["shards"])

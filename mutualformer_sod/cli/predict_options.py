@@ -37,18 +37,14 @@ def parse_arguments(description: str) -> argparse.Namespace:
 
 def make_parser(description: str) -> cli.Parser:
     parser = cli.Parser(description, EPILOG)
-    add = parser.add_argument
-    files = {"type": Path, "metavar": "FILE|DIR"}
-    add("pictures", nargs="*", **files, help="pictures or folders, as --rgb; or one video")
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--rgb", nargs="+", **files, help="pictures, or folders of pictures")
-    source.add_argument("--video", type=Path, metavar="FILE", help="a video, instead of pictures")
-    add(
-        "--depth",
-        **files,
-        help="depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)",
-    )
-    add(
+    add, files = cli.flag_adder(parser), ("FILE|DIR", Path)
+    add("pictures", "pictures or folders, as --rgb; or one video", *files, nargs="*")
+    add_source = cli.flag_adder(parser.add_mutually_exclusive_group())
+    add_source("--rgb", "pictures, or folders of pictures", *files, nargs="+")
+    add_source("--video", "a video, instead of pictures", "FILE", Path)
+    effect = "depth of the picture, or a folder of depth maps paired by name (.png .tif .npy ...)"
+    add("--depth", effect, *files)
+    parser.add_argument(
         "--depth-orientation",
         choices=("auto", "stored", "shown"),
         help="orientation of the depth map of a picture with an orientation tag; stored: that of "
@@ -56,28 +52,17 @@ def make_parser(description: str) -> cli.Parser:
         "unless the sides of the map match only the shown picture",
     )
     cli.add_flags(parser, "--estimate-depth")
-    add(
-        "--thermal",
-        **files,
-        help="thermal image or images in place of depth, for weights that were trained on them",
-    )
-    add("--depth-video", type=Path, metavar="FILE", help="depth of the video")
-    add(
-        "--smooth",
-        type=float,
-        metavar="RATIO",
-        help="smooth the maps of a video over time: weight of the previous map, 0 to 0.95",
-    )
+    effect = "thermal image or images in place of depth, for weights that were trained on them"
+    add("--thermal", effect, *files)
+    add("--depth-video", "depth of the video", "FILE", Path)
+    effect = "smooth the maps of a video over time: weight of the previous map, 0 to 0.95"
+    add("--smooth", effect, "RATIO", float)
     cli.add_flags(parser, "--weights", "--device", "--amp")
-    cli.add_flags(
-        parser,
-        "--output",
-        required=False,
-        help=f"folder of the outputs (default: {DEFAULT_OUTPUT}, or {DEFAULT_OUTPUT}-2 and so on)",
-    )
+    effect = f"folder of the outputs (default: {DEFAULT_OUTPUT}, or {DEFAULT_OUTPUT}-2 and so on)"
+    cli.add_flags(parser, "--output", required=False, help=effect)
     cli.add_flags(parser, "--overwrite", help="replace files made with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    add(
+    parser.add_argument(
         "--near",
         choices=("auto", "white", "black", "disparity", "strict"),
         default="auto",
@@ -86,15 +71,15 @@ def make_parser(description: str) -> cli.Parser:
         "type, such as millimetres; strict: auto, but stop if the evidence is weak or contradicts "
         "the type",
     )
-    add("--overlay", action="store_true", help="also write each picture blended with its map")
-    add("--cutout", action="store_true", help="also write the cut-out object")
-    add(
+    add("--overlay", "also write each picture blended with its map")
+    add("--cutout", "also write the cut-out object")
+    parser.add_argument(
         "--background",
         metavar="COLOUR|FILE",
         help="background of cut-outs: white, black, grey, #rrggbb, blur (the picture, blurred) or "
         "a picture (default: transparent)",
     )
-    add("--crop", action="store_true", help="crop cut-outs to the object")
+    add("--crop", "crop cut-outs to the object")
     return parser
 
 

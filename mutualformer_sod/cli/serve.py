@@ -32,20 +32,10 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
     cli.add_flags(parser, "--estimate-depth")
     cli.add_server_flags(parser, port=8000)
-    parser.add_argument(
-        "--allow-host",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="further host names to accept in the Host and Origin headers, such as a proxy's",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=60,
-        metavar="SECONDS",
-        help="maximum time of the upload, and of the answer (default: 60)",
-    )
+    add = cli.flag_adder(parser)
+    effect = "further host names to accept in the Host and Origin headers, such as a proxy's"
+    add("--allow-host", effect, "NAME", nargs="+", default=[])
+    add("--timeout", "maximum time of the upload, and of the answer", "SECONDS", float, default=60)
     args = parser.parse_args()
     cli.check_server_flags(parser, args, timeout=3600)
     return args
@@ -94,12 +84,8 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
 
     for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get the remarks
         logging.getLogger(source).setLevel(logging.CRITICAL)
-    config = uvicorn.Config(
-        app,
-        log_level="info",
-        server_header=False,
-        timeout_graceful_shutdown=round(2 * args.timeout),
-    )
+    options = {"log_level": "info", "server_header": False}
+    config = uvicorn.Config(app, timeout_graceful_shutdown=round(2 * args.timeout), **options)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = uvicorn.Server(config)
     print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends the service)", flush=True)

@@ -21,25 +21,17 @@ interrupted run. Under torchrun (tools/launch.py) each process writes a part of 
 _log = logging.getLogger(__name__)
 
 
-def parse_arguments() -> argparse.Namespace:
+def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     cli.add_flags(parser, "--data", "--sets", "--weights", "--batch-size", "--device", "--limit")
     cli.add_flags(parser, "--output", help="folder of the maps")
     cli.add_flags(parser, "--overwrite", help="replace maps made with other settings")
     cli.add_flags(parser, "--size", **cli.INPUT_SIZE)
-    cli.add_flags(
-        parser, "--workers", type=cli.at_least(0), default=2, help="loader processes (default: 2)"
-    )
-    add = parser.add_argument
-    add(
-        "--writers",
-        type=cli.at_least(0),
-        default=2,
-        metavar="N",
-        help="threads that write maps (default: 2)",
-    )
-    add("--preset", help="accept only weights of this preset")
-    add("--method", help="name of the maps' folder (default: FUSION_PRESET)")
+    add = cli.flag_adder(parser)
+    add("--workers", "loader processes", "N", cli.at_least(0), default=2)
+    add("--writers", "threads that write maps", "N", cli.at_least(0), default=2)
+    add("--preset", "accept only weights of this preset", "PRESET")
+    add("--method", "name of the maps' folder (default: FUSION_PRESET)", "METHOD")
     cli.add_flags(
         parser,
         "--near",
@@ -47,22 +39,12 @@ def parse_arguments() -> argparse.Namespace:
         "black, disparity (white, and 0 means no value), strict (auto, but stop if the evidence is "
         "weak or contradicts the type), or one value for a set: SET=white",
     )
-    cli.add_flags(
-        parser,
-        "--amp",
-        help="auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)",
-    )
-    add("--images", type=Path, metavar="FILE", help="only the images listed in FILE as SET/STEM")
-    add(
-        "--modality",
-        choices=VISIBLE,
-        help="rgb: colour alone; depth or thermal: the maps alone (default: as trained)",
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_arguments()
+    effect = "auto, off, bf16 or fp16 (default: auto, bf16 on CUDA devices that support it)"
+    cli.add_flags(parser, "--amp", help=effect)
+    cli.add_flags(parser, "--images")
+    effect = "rgb: colour alone; depth or thermal: the maps alone (default: as trained)"
+    add("--modality", effect, choices=VISIBLE)
+    args = parser.parse_args()
     if args.method and (Path(args.method).name != args.method or args.method == ".."):
         raise InputError(
             f"--method {args.method!r} is a path. Fix: pass a folder name, such as small_rgb."
@@ -93,16 +75,9 @@ def make_maps(args: argparse.Namespace) -> None:
     if is_main() and (line := forecast(predictor)):
         print(with_flags(line), flush=True)
     provenance = provenance_of(weights, model.config, protocol)
-    map_sets(
-        predictor,
-        sets,
-        args.output / method,
-        provenance,
-        batch_size=args.batch_size,
-        workers=args.workers,
-        writers=args.writers,
-        overwrite=args.overwrite,
-    )
+    names = ("batch_size", "workers", "writers", "overwrite")
+    options = {name: getattr(args, name) for name in names}
+    map_sets(predictor, sets, args.output / method, provenance, **options)
     if is_main():
         print(f"maps: {args.output / method}")
         chosen = [*given(args, "data", "sets"), "--maps", args.output]

@@ -39,33 +39,21 @@ def make_parser() -> cli.Parser:
         if declared.group not in groups:
             groups[declared.group] = parser.add_argument_group(declared.group)
         _add_option(groups[declared.group], name, declared)
-    parser.add_argument(
-        "--recipe",
-        default=argparse.SUPPRESS,
-        metavar="NAME",
-        help=f"{', '.join(RECIPES)}: values for several options below; flags override them",
-    )
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        choices=("last", "previous"),
-        const="last",
-        help="continue the run in --output; previous: from the checkpoint before the last",
-    )
+    optional = {"default": argparse.SUPPRESS, "metavar": "NAME"}
+    effect = f"{', '.join(RECIPES)}: values for several options below; flags override them"
+    parser.add_argument("--recipe", **optional, help=effect)
+    effect = "continue the run in --output; previous: from the checkpoint before the last"
+    states = ("last", "previous")
+    parser.add_argument("--resume", nargs="?", choices=states, const="last", help=effect)
     for name, choices in (("fusion", fusion_names()), ("head", HEADS)):
-        groups["model"].add_argument(
-            f"--{name}",
-            default=argparse.SUPPRESS,
-            metavar="NAME",
-            help=f"{', '.join(choices)} (default: {choices[0]})",
-        )
+        effect = f"{', '.join(choices)} (default: {choices[0]})"
+        groups["model"].add_argument(f"--{name}", **optional, help=effect)
     model_options = ", ".join(sorted(option_owners(fusion_option_names())))
     cli.add_flags(groups["model"], "--set", help=f"model options: {model_options}")
     return parser
 
 
 def _add_option(group: argparse._ActionsContainer, name: str, declared: Option) -> None:
-    """Add the flag of a field of TrainConfig."""
     kind, default = field_types(TrainConfig)[name], describe_default(TrainConfig, name)
     text = f"{declared.effect} (default: {default})" if default else declared.effect
     rest: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}

@@ -20,12 +20,8 @@ files contain their checksums.
 def main() -> None:
     parser = cli.Parser(__doc__, EPILOG)
     parser.add_argument("action", nargs="?", default="list", choices=("list", "verify"))
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="names of released weights, or files, to verify (default: all)",
-    )
+    effect = "names of released weights, or files, to verify (default: all)"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=effect)
     args = parser.parse_args()
     if args.action == "list" and args.names:
         raise InputError("list accepts no names. Fix: pass verify NAME to check a file")
@@ -63,7 +59,6 @@ def read_records() -> dict[str, dict]:
 
 
 def describe(name: str, path: Path, record: dict) -> str:
-    """Return the text that describes one released file and its record."""
     scores = [
         f"{test_set} " + ", ".join(f"{metric} {value:.3f}" for metric, value in row.items())
         for test_set, row in record.get("scores", {}).items()

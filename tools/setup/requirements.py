@@ -9,9 +9,11 @@ import configparser
 import re
 import sys
 from importlib import metadata
+from operator import eq, ge, gt, le, lt
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPARE = {">=": ge, "<=": le, "==": eq, "<": lt, ">": gt}
 # Distributions that contain the same module.
 SAME = {
     "opencv-python-headless": (
@@ -33,20 +35,15 @@ def read_requirements(extras, path=ROOT / "setup.cfg"):
 
 
 def release(version):
-    """Return the leading numbers of a version, for example (2, 4, 0) of "2.4.0+cpu"."""
-    return tuple(int(number) for number in re.match(r"\d+(?:\.\d+)*", version)[0].split("."))
+    """Return the leading numbers of a version, for example [2, 4] of "2.4.0+cpu"."""
+    numbers = re.match(r"\d+(?:\.\d+)*", version)[0]
+    return [int(number) for number in re.sub(r"(\.0+)+$", "", numbers).split(".")]
 
 
 def fits(version, bounds):
     """Return whether a version is within bounds such as ">=0.17,<0.18"."""
-    for sign, bound in re.findall(r"(>=|<=|==|<|>)\s*([\d.]+)", bounds):
-        ours, theirs = release(version), release(bound)
-        length = max(len(ours), len(theirs))
-        ours, theirs = (numbers + (0,) * (length - len(numbers)) for numbers in (ours, theirs))
-        order = (ours > theirs) - (ours < theirs)
-        if order not in {">=": (0, 1), "<=": (0, -1), "==": (0,), "<": (-1,), ">": (1,)}[sign]:
-            return False
-    return True
+    pairs = re.findall(r"(>=|<=|==|<|>)\s*([\d.]+)", bounds)
+    return all(COMPARE[sign](release(version), release(bound)) for sign, bound in pairs)
 
 
 def find_lacking(requirements, version_of):
