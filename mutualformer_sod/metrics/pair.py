@@ -53,15 +53,15 @@ class Counts:
         false_positive, true_positive = by_class[:, chosen].sum(axis=1).tolist()
         return cls(true_positive, false_positive + outside, int(by_class[1].sum()), pixels)
 
-    @cached_property
-    def precision(self) -> np.ndarray:
-        """Precision in [0, 1]; 0 if no pixel is marked."""
-        return self.true_positive / np.maximum(self.true_positive + self.false_positive, 1)
+    @property
+    def true_negative(self) -> np.ndarray | int:
+        """Background pixels below the threshold."""
+        return self.pixels - self.area - self.false_positive
 
-    @cached_property
-    def recall(self) -> np.ndarray | float:
-        """Recall in [0, 1]; 0 for an empty ground truth."""
-        return self.true_positive / max(self.area, 1)
+    @property
+    def false_negative(self) -> np.ndarray | int:
+        """Foreground pixels below the threshold."""
+        return self.area - self.true_positive
 
 
 class MapPair:

@@ -9,7 +9,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.confusion import Confusion, Rate, f_rate, iou
+from mutualformer_sod.metrics.confusion import Rate, iou
+from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.ground_truth import GroundTruth, Window, once
 from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
@@ -101,7 +102,7 @@ def _threshold(pair: MapPair, box: Window, counts: np.ndarray) -> float:
 
 
 def _mean(rate: Rate, counts: list[Counts]) -> float:
-    return float(np.mean([float(rate(Confusion.of(c))) for c in counts]))
+    return float(np.mean([float(rate(c)) for c in counts]))
 
 
 def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
@@ -110,7 +111,7 @@ def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
     for _, counts in _parts(pair):
         quantised = quantise(counts, pair.histogram.values)
         quantised[0, 0] += pair.histogram.pixels - counts.sum()
-        curves.append(rate(Confusion.of(Counts.of_thresholds(quantised))))
+        curves.append(rate(Counts.of_thresholds(quantised)))
     return np.mean(curves, axis=0)
 
 
@@ -127,6 +128,6 @@ def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
 
 METRICS = (
     hidden_metric("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False),
-    *_of_rate("f", "F", f_rate),
+    *_of_rate("f", "F", f_measure),
     *_of_rate("iou", "IoU", iou),
 )
