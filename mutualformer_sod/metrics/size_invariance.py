@@ -20,15 +20,15 @@ _SMALLEST = 50  # minimum area of an object in pixels; if all are smaller, the l
 
 
 @once
-def object_boxes(gt: GroundTruth) -> list[Window]:
-    """Return the bounding boxes of 4-connected objects, or [] without foreground.
+def _boxes(gt: GroundTruth) -> list[Window]:
+    """Return the bounding boxes of 4-connected objects, or the whole image without foreground.
 
     Objects of fewer than 50 pixels are omitted; if all are smaller, the largest are returned.
     """
     _, _, stats, _ = cv2.connectedComponentsWithStats(gt.bytes, connectivity=4)
     stats = stats[1:]
     if not len(stats):
-        return []
+        return [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
     areas = stats[:, cv2.CC_STAT_AREA]
     chosen = areas >= min(_SMALLEST, int(areas.max()))
     return [
@@ -39,10 +39,8 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
 
 @once
 def _parts(pair: MapPair) -> list[tuple[Window, np.ndarray]]:
-    """Return each object's box and level counts; those of the whole image if no object exists."""
-    gt = pair.gt
-    boxes = object_boxes(gt) or [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
-    return [(box, _count(pair, box)) for box in boxes]
+    """Return each object's box and level counts."""
+    return [(box, _count(pair, box)) for box in _boxes(pair.gt)]
 
 
 def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
@@ -60,8 +58,6 @@ def si_mae(pair: MapPair) -> float:
     """
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))
-    if not object_boxes(pair.gt):
-        return float((parts[0][1] * errors).sum() / pair.histogram.pixels)
     outside = np.ones(pair.gt.shape, np.bool_)
     for box, _ in parts:
         outside[box] = False
