@@ -194,7 +194,6 @@ def _collect(
 ) -> None:
     """Add the scores, curves, marks, notes and protocol of the cells to the results."""
     results.notes += complaints(cells)
-    results.protocol |= {"resized": {}, "training": {}}
     for cell in cells:
         folder, item = cell.folder, sets[cell.folder.set_name]
         name = f"{folder.method}/{folder.set_name}"
