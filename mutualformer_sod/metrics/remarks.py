@@ -96,7 +96,7 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
     for cell in cells:
         folder, square = cell.folder, dict.fromkeys(_square(cell))
         other_aspect = [stem for stem in cell.other_aspect if stem not in square]
-        swapped = [f"{first} and {second}" for first, second in cell.swapped]
+        swapped = [f"{first} and {second}" for first, second in cell.swaps.pairs()]
         problems = (
             ("missing", folder.missing if folder.folder else ()),
             ("without an image of that name", folder.extra),

@@ -65,7 +65,6 @@ class Cell:
         resized: maps whose size differs from the ground truth.
         square: resized maps that are square.
         other_aspect: resized maps whose aspect ratio differs from the ground truth.
-        swapped: pairs of probably swapped maps.
     """
 
     folder: MapFolder
@@ -76,8 +75,8 @@ class Cell:
     resized: list[str] = field(default_factory=list)
     square: list[str] = field(default_factory=list)
     other_aspect: list[str] = field(default_factory=list)
-    swapped: list[tuple[str, str]] = field(default_factory=list)
     suspicious: SuspiciousImages = field(default_factory=SuspiciousImages)
+    swaps: SwapSearch = field(default_factory=SwapSearch)
 
     @property
     def images(self) -> int:
@@ -88,6 +87,29 @@ class Cell:
     def problems(self) -> int:
         """Number of images without a usable map."""
         return self.expected - len(self.folder.maps) + len(self.unreadable)
+
+    def add(self, outcome: Outcome, gt: Path) -> None:
+        """Add the scores or the error of the method's map of one image."""
+        method, stem = self.folder.method, outcome.stem
+        if method in outcome.errors:
+            self.unreadable.append(outcome.errors[method])
+        if method not in outcome.scores:
+            return
+        image, path = outcome.scores[method], self.folder.maps[stem]
+        if EMPTY_GT in image.flags:
+            self.with_foreground = self.with_foreground or deepcopy(self.evaluator)
+        elif self.with_foreground is not None:
+            self.with_foreground.add(image)
+        self.evaluator.add(image)
+        self.suspicious.add(stem, image)
+        self.swaps.add(stem, image.scores["iou"], path, gt, outcome.thumbnails.get(method))
+        if RESIZED in image.flags:
+            self.resized.append(stem)
+            height, width = image_size(path)
+            if height == width:
+                self.square.append(stem)
+        if OTHER_ASPECT in image.flags:
+            self.other_aspect.append(stem)
 
 
 def score_pairing(
@@ -142,10 +164,7 @@ def score_pairing(
     return outcome
 
 
-@lru_cache(maxsize=1)
-def _cache_for_reading(path: Path) -> ScoreCache:
-    """Return this process's connection to the cache."""
-    return ScoreCache(path)
+_cache_for_reading = lru_cache(maxsize=1)(ScoreCache)  # this process's connection
 
 
 def score_set(
@@ -174,7 +193,6 @@ def score_set(
             other files.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
-    searches = [SwapSearch() for _ in folders]
     pairings = []
     for stem, gt in ground_truths.items():
         maps = {f.method: f.maps[stem] for f in folders if stem in f.maps}
@@ -194,36 +212,10 @@ def score_set(
             bad_ground_truths.append(outcome.gt_error)
         if outcome.gt_note:
             notes.setdefault(outcome.gt_note, []).append(outcome.stem)
-        for cell, search in zip(cells, searches, strict=True):
-            _book(cell, search, outcome, ground_truths[outcome.stem])
+        for cell in cells:
+            cell.add(outcome, ground_truths[outcome.stem])
     if bad_ground_truths:
         first, *others = bad_ground_truths
         more = f" (and {counted(len(others), 'more ground truth')})" if others else ""
         raise InputError(first + more)
-    for cell, search in zip(cells, searches, strict=True):
-        cell.swapped = search.pairs()
     return cells, notes
-
-
-def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
-    method = cell.folder.method
-    if method in outcome.errors:
-        cell.unreadable.append(outcome.errors[method])
-    if method not in outcome.scores:
-        return
-    image = outcome.scores[method]
-    if EMPTY_GT in image.flags:
-        cell.with_foreground = cell.with_foreground or deepcopy(cell.evaluator)
-    elif cell.with_foreground is not None:
-        cell.with_foreground.add(image)
-    cell.evaluator.add(image)
-    cell.suspicious.add(outcome.stem, image)
-    path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
-    search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
-    if RESIZED in image.flags:
-        cell.resized.append(outcome.stem)
-        height, width = image_size(path)
-        if height == width:
-            cell.square.append(outcome.stem)
-    if OTHER_ASPECT in image.flags:
-        cell.other_aspect.append(outcome.stem)
