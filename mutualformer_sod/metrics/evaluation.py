@@ -86,15 +86,10 @@ def find_map_folders(
     Raises:
         InputError: no map was found.
     """
-    only = len(sets) == 1
+    how = {"only_set": len(sets) == 1, "canonical_name": canonical_name, "affixes": affixes}
     folders = [
-        find_map_folder(
-            *(maps, method, item.name, item.whole or item.files),
-            only_set=only,
-            canonical_name=canonical_name,
-            affixes=affixes,
-        ).part(item.files)
-        for item in sets
+        find_map_folder(maps, method, s.name, s.whole or s.files, **how).part(s.files)
+        for s in sets
         for method in methods
     ]
     if any(folder.maps for folder in folders):
@@ -157,10 +152,8 @@ def evaluate(
     cells: list[Cell] = []
     with ExitStack() as stack:
         pool = stack.enter_context(worker_pool(workers)) if workers > 1 else None
-        store = None
-        if cache is not None:
-            store = stack.enter_context(closing(ScoreCache(cache, writable=True)))
-        file = None if per_image is None else stack.enter_context(per_image_file(per_image))
+        store = stack.enter_context(closing(ScoreCache(cache, writable=True))) if cache else None
+        file = stack.enter_context(per_image_file(per_image)) if per_image else None
 
         def book(name: str, outcome: Outcome) -> None:
             for method, image in outcome.scores.items() if file else ():

@@ -83,7 +83,6 @@ class Evaluator:
         self.normalize = normalize
         self.images = 0
         self._sums = {metric.name: 0.0 for metric in of_kind("mean")}
-        self._drawn = [metric.name for metric in of_kind("curve")]
         self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
@@ -116,7 +115,7 @@ class Evaluator:
     def curves(self) -> dict[str, np.ndarray]:
         """Return the mean curves of the images at the thresholds 255..0, each (256,) float64."""
         means = self._mean_curves()
-        return {name: means[name] for name in self._drawn}
+        return {metric.name: means[metric.name] for metric in of_kind("curve")}
 
     def _mean_curves(self) -> dict[str, np.ndarray]:
         if self.images == 0:

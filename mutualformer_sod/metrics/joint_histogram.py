@@ -64,19 +64,12 @@ def quantised_levels(values: np.ndarray) -> np.ndarray:
 
 
 def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Convert counts by level to counts by floor(255 p), where p is the saliency of a level.
+    """Convert counts by level to counts by floor(255 p), both (2, 256) background and foreground.
 
-    Args:
-        by_class: (2, 256) counts of background and foreground by level.
-        values: (256,) float, p of each level.
-
-    Returns:
-        (2, 256) int64.
+    ``values`` are the saliencies p of the levels, (256,) float.
     """
-    levels = quantised_levels(values)
     moved = np.zeros((2, LEVELS), np.int64)
-    for gt_class, counts in enumerate(by_class):
-        np.add.at(moved[gt_class], levels, counts)
+    np.add.at(moved, (slice(None), quantised_levels(values)), by_class)
     return moved
 
 
