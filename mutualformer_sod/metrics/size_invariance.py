@@ -12,7 +12,7 @@ import numpy as np
 from mutualformer_sod.metrics.confusion import Rate, iou
 from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.ground_truth import GroundTruth, Window, once
-from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
+from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
 from mutualformer_sod.metrics.registry import Metric, hidden_metric
 
@@ -79,22 +79,17 @@ def adaptive_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at min(2 mean p, 1), averaged over the objects, with p = 0 outside each box."""
     pixels, found = pair.histogram.pixels, []
     for box, counts in _parts(pair):
-        threshold = _threshold(pair, box, counts)
+        threshold = adaptive_threshold(counts, pair.histogram, partial(_alone, pair, box))
         outside = pixels - int(counts.sum()) if threshold <= 0 else 0
         found.append(Counts.at(counts, pair.histogram.values >= threshold, pixels, outside))
     return _mean(rate, found)
 
 
-def _threshold(pair: MapPair, box: Window, counts: np.ndarray) -> float:
-    """Return min(2 mean p, 1) of the map with p = 0 outside the box."""
-    values = pair.histogram.values
-
-    def alone() -> np.ndarray:
-        saliency = np.zeros(pair.gt.shape)
-        saliency[box] = values[pair.levels[box]]
-        return saliency
-
-    return adaptive_threshold(counts, values, pair.histogram.pixels, alone)
+def _alone(pair: MapPair, box: Window) -> np.ndarray:
+    """Return the map, (H, W) float64, with p = 0 outside the box."""
+    saliency = np.zeros(pair.gt.shape)
+    saliency[box] = pair.histogram.values[pair.levels[box]]
+    return saliency
 
 
 def _mean(rate: Rate, counts: list[Counts]) -> float:
@@ -105,7 +100,7 @@ def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
     """Return a rate at the thresholds 255..0, averaged over the objects, (256,) float64."""
     curves = []
     for _, counts in _parts(pair):
-        quantised = quantise(counts, pair.histogram.values)
+        quantised = pair.histogram.quantise(counts)
         quantised[0, 0] += pair.histogram.pixels - counts.sum()
         curves.append(rate(Counts.of_thresholds(quantised)))
     return np.mean(curves, axis=0)
