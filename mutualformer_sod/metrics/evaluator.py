@@ -125,8 +125,6 @@ class Evaluator:
     def results(self) -> dict[str, float]:
         """Return name -> score of the set, and "images" -> number of images.
 
-        The maximum and the mean over the 256 thresholds are those of the mean curves of the images.
-
         Raises:
             InputError: no image was added.
         """

@@ -40,10 +40,7 @@ class Counts:
 
     @classmethod
     def of_thresholds(cls, quantised: np.ndarray) -> Counts:
-        """Count at the thresholds 255..0, given (2, 256) background and foreground counts by level.
-
-        Levels are floor(255 p), see `JointHistogram.quantised`.
-        """
+        """Count at the thresholds 255..0, given counts as in `JointHistogram.quantised`."""
         false_positive, true_positive = np.cumsum(quantised[:, ::-1], axis=1)
         return cls(true_positive, false_positive, int(quantised[1].sum()), int(quantised.sum()))
 

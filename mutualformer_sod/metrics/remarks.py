@@ -72,10 +72,7 @@ def _square(cell: Cell) -> list[str]:
 
 
 def _without_empty(cell: Cell) -> str:
-    """Return a line with the scores of the images with foreground.
-
-    Return "" if every image, or no image, has foreground.
-    """
+    """Return the scores of the images with foreground, or "" if all images or none have it."""
     if not (cell.with_foreground and cell.with_foreground.images):
         return ""
     scores = cell.with_foreground.results()

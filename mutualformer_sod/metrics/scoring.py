@@ -17,8 +17,7 @@ from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
 from mutualformer_sod.metrics.pair import EMPTY_GT, OTHER_ASPECT, RESIZED
 from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
-from mutualformer_sod.metrics.suspicious_images import SuspiciousImages
-from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
+from mutualformer_sod.metrics.suspicious import SuspiciousImages, SwapSearch, Thumbnails, is_suspect
 
 _CHUNK = 4  # images per task: large tasks have less overhead, small tasks balance the load
 

@@ -133,10 +133,7 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods that are scored on every set, and notes for the user.
-
-    The list of tables is empty if fewer than two methods are scored on every set.
-    """
+    """Return the tables of the methods on every set, or [] if fewer than two, and notes."""
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]
