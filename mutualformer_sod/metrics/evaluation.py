@@ -13,6 +13,7 @@ from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.imaging import image_files
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods
+from mutualformer_sod.metrics.pair import RESIZED
 from mutualformer_sod.metrics.per_image import per_image_file
 from mutualformer_sod.metrics.registry import needs_rgb
 from mutualformer_sod.metrics.remarks import complaints, row_marks
@@ -56,17 +57,17 @@ class GtSet:
         if not files:
             raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
         named = folder.resolve()
-        name = named.parent.name if named.name.lower() == "gt" else named.name
+        is_gt = named.name.lower() == "gt"
+        name = named.parent.name if is_gt else named.name
         by_stem = {path.stem: path for path in files}
         if len(by_stem) < len(files):
             twice = name_list(p.name for p in files if p not in by_stem.values())
             raise InputError(
                 f"`gt` {folder}: two files for one image: {twice}. Fix: keep one file per image."
             )
-        colours, rgb = named.parent / "RGB", {}
-        if named.name.lower() == "gt" and colours.is_dir():
-            rgb = {path.stem: path for path in image_files(colours)}
-        return cls(name, by_stem, rgb=rgb)
+        colours = named.parent / "RGB"
+        found = image_files(colours) if is_gt and colours.is_dir() else []
+        return cls(name, by_stem, rgb={path.stem: path for path in found})
 
 
 def find_map_folders(
@@ -80,8 +81,7 @@ def find_map_folders(
 
     Args:
         maps: folder of methods, see `metrics.folder.find_map_folder`.
-        canonical_name: function that maps an alias of a set to the name of the set.
-        affixes: text around the stems in the names of the maps; None detects this text.
+        canonical_name, affixes: as in `metrics.folder.find_map_folder`.
 
     Raises:
         InputError: no map was found.
@@ -190,7 +190,7 @@ def _collect(
     for cell in cells:
         folder, item = cell.folder, sets[cell.folder.set_name]
         name = f"{folder.method}/{folder.set_name}"
-        results.protocol["resized"][name] = len(cell.resized)
+        results.protocol["resized"][name] = len(cell.stems[RESIZED])
         if folder.training is not None:
             results.protocol["training"][folder.method] = folder.training
         if cell.problems:

@@ -1,5 +1,6 @@
 """Score the maps of a set against its ground truths, in one or several processes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from copy import deepcopy
@@ -7,17 +8,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import check_size, image_size, read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
+from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.pair import EMPTY_GT, OTHER_ASPECT, RESIZED
+from mutualformer_sod.metrics.pair import EMPTY_GT, RESIZED, Counts
 from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
-from mutualformer_sod.metrics.suspicious import SuspiciousImages, SwapSearch, Thumbnails, is_suspect
+from mutualformer_sod.metrics.suspicious import SwapSearch, Thumbnails, is_suspect, suspicions
 
 _CHUNK = 4  # images per task: large tasks have less overhead, small tasks balance the load
 
@@ -55,15 +59,16 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """Scores of one method on one set, and the stems of images with problems.
+    """Scores of one method on one set, and the images with problems.
 
     Attributes:
         expected: number of images.
         with_foreground: scores of the images with foreground; None if every image has foreground.
         unreadable: error messages of unreadable maps.
-        resized: maps whose size differs from the ground truth.
-        square: resized maps that are square.
-        other_aspect: resized maps whose aspect ratio differs from the ground truth.
+        stems: kind of problem -> stems of the images. A kind is a flag of `ImageScores`, a kind of
+            `suspicions`, or "square" for a resized map that is square.
+        brightest: highest level of all maps, 0 to 255, as scored.
+        inverted_f: (2, 256) sums of the F curves of the inverted maps, as stored and as 1 - map.
     """
 
     folder: MapFolder
@@ -71,10 +76,9 @@ class Cell:
     evaluator: Evaluator
     with_foreground: Evaluator | None = None
     unreadable: list[str] = field(default_factory=list)
-    resized: list[str] = field(default_factory=list)
-    square: list[str] = field(default_factory=list)
-    other_aspect: list[str] = field(default_factory=list)
-    suspicious: SuspiciousImages = field(default_factory=SuspiciousImages)
+    stems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    brightest: int = 0
+    inverted_f: np.ndarray = field(default_factory=lambda: np.zeros((2, 256)))
     swaps: SwapSearch = field(default_factory=SwapSearch)
 
     @property
@@ -100,15 +104,16 @@ class Cell:
         elif self.with_foreground is not None:
             self.with_foreground.add(image)
         self.evaluator.add(image)
-        self.suspicious.add(stem, image)
+        self.brightest = max(self.brightest, image.brightest)
+        problems = [*image.flags, *suspicions(image)]
+        if RESIZED in image.flags and len(set(image_size(path))) == 1:
+            problems.append("square")
+        if "inverted" in problems:
+            inverse = Counts.of_thresholds(image.quantised[:, ::-1])
+            self.inverted_f += image.curves["f"], f_measure(inverse)
+        for problem in problems:
+            self.stems[problem].append(stem)
         self.swaps.add(stem, image.scores["iou"], path, gt, outcome.thumbnails.get(method))
-        if RESIZED in image.flags:
-            self.resized.append(stem)
-            height, width = image_size(path)
-            if height == width:
-                self.square.append(stem)
-        if OTHER_ASPECT in image.flags:
-            self.other_aspect.append(stem)
 
 
 def score_pairing(

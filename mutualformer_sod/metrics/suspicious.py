@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -14,73 +14,32 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.evaluator import ImageScores
-from mutualformer_sod.metrics.f_measure import f_measure
-from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT, Counts
+from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT
 
 _LEVELS = np.arange(256)
-_GAIN = 0.1  # minimum gain in max F of 1 - map over the map; inverted maps gain far more
 _POOR_IOU = 0.3  # maps with a larger IoU are not suspected
 _KEPT = 40  # number of maps of a set, those with the lowest IoU, that are compared in pairs
 _SIDE = 32  # side of the compared thumbnails in pixels
-_GOOD_FIT, _GAIN_OF_FIT = 0.6, 0.4  # minimum correlation with the other ground truth, and gain
+_GOOD_FIT, _GAIN = 0.6, 0.4  # minimum correlation with the other ground truth, and gain
 
 
-@dataclass
-class SuspiciousImages:
-    """Stems of the suspicious images of one method on one set.
+def suspicions(image: ImageScores) -> list[str]:
+    """Return the kinds of errors that a map probably has.
 
-    Attributes:
-        black: all-black maps of images that have foreground.
-        constant: constant maps that are not black.
-        zero_one: maps with only the values 0 and 1, scored as v/255.
-        inverted: maps whose mean is higher on the background than on the foreground.
-        empty_gt, full_gt: images without foreground, and without background.
-        brightest: highest level of all maps, 0 to 255, as scored.
-        inverted_f: (2, 256) sums of the F curves of the inverted maps, as stored and as 1 - map.
+    - "black": all black, although the image has foreground.
+    - "constant": constant, but not black.
+    - "zero_one": only the values 0 and 1, scored as v/255.
+    - "inverted": the mean is higher on the background than on the foreground.
     """
-
-    black: list[str] = field(default_factory=list)
-    constant: list[str] = field(default_factory=list)
-    zero_one: list[str] = field(default_factory=list)
-    inverted: list[str] = field(default_factory=list)
-    empty_gt: list[str] = field(default_factory=list)
-    full_gt: list[str] = field(default_factory=list)
-    brightest: int = 0
-    inverted_f: np.ndarray = field(default_factory=lambda: np.zeros((2, 256)))
-
-    @property
-    def inverse_is_better(self) -> bool:
-        """Whether the maps in `inverted` have a far higher max F as 1 - map.
-
-        If a map is poor but not inverted, neither its max F nor that of 1 - map is far above the F
-        of an all-foreground map.
-        """
-        own, inverse = self.inverted_f.max(axis=1)
-        return bool(inverse - own > _GAIN * len(self.inverted))
-
-    def add(self, stem: str, image: ImageScores) -> None:
-        """Classify one image by its scores, and add the stem to the matching lists."""
-        brightest = int(np.flatnonzero(image.quantised.any(axis=0))[-1])
-        self.brightest = max(self.brightest, brightest)
-        flags = set(image.flags)
-        if EMPTY_GT in flags:
-            self.empty_gt.append(stem)
-        if FULL_GT in flags:
-            self.full_gt.append(stem)
-        if CONSTANT_MAP in flags:
-            if brightest > 0:
-                self.constant.append(stem)
-            elif EMPTY_GT not in flags:
-                self.black.append(stem)
-        elif brightest <= 1:
-            self.zero_one.append(stem)
-        if flags & {EMPTY_GT, FULL_GT, CONSTANT_MAP}:
-            return
-        on_background, on_foreground = image.quantised @ _LEVELS / image.quantised.sum(axis=1)
-        if on_background > on_foreground:
-            self.inverted.append(stem)
-            inverse = Counts.of_thresholds(image.quantised[:, ::-1])
-            self.inverted_f += image.curves["f"], f_measure(inverse)
+    if CONSTANT_MAP in image.flags:
+        if image.brightest > 0:
+            return ["constant"]
+        return [] if EMPTY_GT in image.flags else ["black"]
+    found = ["zero_one"] if image.brightest <= 1 else []
+    if EMPTY_GT in image.flags or FULL_GT in image.flags:
+        return found
+    on_background, on_foreground = image.quantised @ _LEVELS / image.quantised.sum(axis=1)
+    return [*found, "inverted"] if on_background > on_foreground else found
 
 
 @dataclass(frozen=True)
@@ -159,4 +118,4 @@ def _fits_better(one: Thumbnails, other: Thumbnails) -> bool:
     """Return whether the map of ``one`` matches ``other.mask`` far better than ``one.mask``."""
     own = float((one.saliency * one.mask).sum())
     foreign = float((one.saliency * other.mask).sum())
-    return foreign > _GOOD_FIT and foreign - own > _GAIN_OF_FIT
+    return foreign > _GOOD_FIT and foreign - own > _GAIN
