@@ -24,11 +24,7 @@ Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -
 
 
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
-    """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
-
-    The version is that of this package. ``normalize`` stretches each map to its own minimum and
-    maximum.
-    """
+    """Return the entries of `SHARED_PROTOCOL`, given the version of this package."""
     return {
         "normalize": normalize,
         "thresholds": 256,
@@ -112,12 +108,7 @@ class Results:
 
     def to_json(self) -> str:
         """Return the text of scores.json."""
-        content = {
-            "protocol": self.protocol,
-            "scores": self.scores,
-            "marks": self.marks,
-            "notes": self.notes,
-        }
+        content = {name: getattr(self, name) for name in ("protocol", "scores", "marks", "notes")}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     @classmethod
