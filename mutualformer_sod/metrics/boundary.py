@@ -6,9 +6,10 @@ Boundary IoU: Cheng et al., CVPR 2021. Mean boundary accuracy: Cheng et al. (Cas
 import cv2
 import numpy as np
 
+from mutualformer_sod.metrics.confusion import iou
 from mutualformer_sod.metrics.ground_truth import GroundTruth, once
 from mutualformer_sod.metrics.joint_histogram import LEVELS
-from mutualformer_sod.metrics.pair import MapPair
+from mutualformer_sod.metrics.pair import Counts, MapPair
 from mutualformer_sod.metrics.registry import hidden_metric
 
 _WIDTH = 0.02  # width of the boundary as a ratio of the image's diagonal
@@ -49,10 +50,8 @@ def boundary_iou_curve(pair: MapPair) -> np.ndarray:
     """
     grey = boundary(pair.quantised_map)
     truth = _gt_boundary(pair.gt)
-    inside = np.bincount(grey[truth], minlength=LEVELS)
-    outside = np.bincount(grey.ravel(), minlength=LEVELS) - inside
-    true_positive, false_positive = np.cumsum([inside[::-1], outside[::-1]], axis=1)
-    return true_positive / (max(int(inside.sum()), 1) + false_positive)
+    by_class = [np.bincount(grey[chosen], minlength=LEVELS) for chosen in (~truth, truth)]
+    return iou(Counts.of_thresholds(np.stack(by_class)))
 
 
 @once

@@ -14,21 +14,19 @@ def e_measure(counts: Counts) -> np.ndarray:
     reference. For a one-pixel image, the sum is divided by 1; the reference divides by an epsilon.
     """
     area, pixels = counts.area, counts.pixels
-    true_positive = np.asarray(counts.true_positive, np.int64)
-    marked = true_positive + np.asarray(counts.false_positive, np.int64)
+    marked = np.asarray(counts.true_positive + counts.false_positive)
     scale = pixels - 1 + EPS if pixels > 1 else 1.0
     if area == 0:
         return (pixels - marked) / scale
     if area == pixels:
         return marked / scale
-    missed = area - true_positive
     mean_p, mean_g = marked / pixels, area / pixels
     total = np.zeros(marked.shape)
     for count, a, b in (
-        (true_positive, 1.0 - mean_p, 1.0 - mean_g),
-        (marked - true_positive, 1.0 - mean_p, 0.0 - mean_g),
-        (missed, 0.0 - mean_p, 1.0 - mean_g),
-        (pixels - marked - missed, 0.0 - mean_p, 0.0 - mean_g),
+        (counts.true_positive, 1.0 - mean_p, 1.0 - mean_g),
+        (counts.false_positive, 1.0 - mean_p, 0.0 - mean_g),
+        (counts.false_negative, 0.0 - mean_p, 1.0 - mean_g),
+        (counts.true_negative, 0.0 - mean_p, 0.0 - mean_g),
     ):
         alignment = 2.0 * (a * b) / (a**2 + b**2 + EPS)
         total += count * ((alignment + 1.0) ** 2 / 4.0)

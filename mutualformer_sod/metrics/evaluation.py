@@ -13,6 +13,7 @@ from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.imaging import image_files
 from mutualformer_sod.metrics.cache import ScoreCache
 from mutualformer_sod.metrics.folder import MapFolder, find_map_folder, list_methods
+from mutualformer_sod.metrics.pair import RESIZED
 from mutualformer_sod.metrics.per_image import per_image_file
 from mutualformer_sod.metrics.registry import needs_rgb
 from mutualformer_sod.metrics.remarks import complaints, row_marks
@@ -56,17 +57,17 @@ class GtSet:
         if not files:
             raise InputError(f"`gt` {folder}: no ground truth. Fix: pass a folder of masks.")
         named = folder.resolve()
-        name = named.parent.name if named.name.lower() == "gt" else named.name
+        is_gt = named.name.lower() == "gt"
+        name = named.parent.name if is_gt else named.name
         by_stem = {path.stem: path for path in files}
         if len(by_stem) < len(files):
             twice = name_list(p.name for p in files if p not in by_stem.values())
             raise InputError(
                 f"`gt` {folder}: two files for one image: {twice}. Fix: keep one file per image."
             )
-        colours, rgb = named.parent / "RGB", {}
-        if named.name.lower() == "gt" and colours.is_dir():
-            rgb = {path.stem: path for path in image_files(colours)}
-        return cls(name, by_stem, rgb=rgb)
+        colours = named.parent / "RGB"
+        found = image_files(colours) if is_gt and colours.is_dir() else []
+        return cls(name, by_stem, rgb={path.stem: path for path in found})
 
 
 def find_map_folders(
@@ -80,21 +81,15 @@ def find_map_folders(
 
     Args:
         maps: folder of methods, see `metrics.folder.find_map_folder`.
-        canonical_name: function that maps an alias of a set to the name of the set.
-        affixes: text around the stems in the names of the maps; None detects this text.
+        canonical_name, affixes: as in `metrics.folder.find_map_folder`.
 
     Raises:
         InputError: no map was found.
     """
-    only = len(sets) == 1
+    how = {"only_set": len(sets) == 1, "canonical_name": canonical_name, "affixes": affixes}
     folders = [
-        find_map_folder(
-            *(maps, method, item.name, item.whole or item.files),
-            only_set=only,
-            canonical_name=canonical_name,
-            affixes=affixes,
-        ).part(item.files)
-        for item in sets
+        find_map_folder(maps, method, s.name, s.whole or s.files, **how).part(s.files)
+        for s in sets
         for method in methods
     ]
     if any(folder.maps for folder in folders):
@@ -157,10 +152,8 @@ def evaluate(
     cells: list[Cell] = []
     with ExitStack() as stack:
         pool = stack.enter_context(worker_pool(workers)) if workers > 1 else None
-        store = None
-        if cache is not None:
-            store = stack.enter_context(closing(ScoreCache(cache, writable=True)))
-        file = None if per_image is None else stack.enter_context(per_image_file(per_image))
+        store = stack.enter_context(closing(ScoreCache(cache, writable=True))) if cache else None
+        file = stack.enter_context(per_image_file(per_image)) if per_image else None
 
         def book(name: str, outcome: Outcome) -> None:
             for method, image in outcome.scores.items() if file else ():
@@ -194,11 +187,10 @@ def _collect(
 ) -> None:
     """Add the scores, curves, marks, notes and protocol of the cells to the results."""
     results.notes += complaints(cells)
-    results.protocol |= {"resized": {}, "training": {}}
     for cell in cells:
         folder, item = cell.folder, sets[cell.folder.set_name]
         name = f"{folder.method}/{folder.set_name}"
-        results.protocol["resized"][name] = len(cell.resized)
+        results.protocol["resized"][name] = len(cell.stems[RESIZED])
         if folder.training is not None:
             results.protocol["training"][folder.method] = folder.training
         if cell.problems:

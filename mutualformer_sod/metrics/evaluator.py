@@ -35,6 +35,11 @@ class ImageScores:
     flags: tuple[str, ...]
     map_curves: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def brightest(self) -> int:
+        """Highest level of the map, 0 to 255, as scored."""
+        return int(np.flatnonzero(self.quantised.any(axis=0))[-1])
+
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:
         """Curves (precision, recall, f, e, ...) at the thresholds 255..0, each (256,) float64."""
@@ -82,9 +87,7 @@ class Evaluator:
     def __init__(self, normalize: bool = True) -> None:
         self.normalize = normalize
         self.images = 0
-        self._sums = {metric.name: 0.0 for metric in of_kind("mean")}
-        self._drawn = [metric.name for metric in of_kind("curve")]
-        self._curves = {metric.name: 0.0 for metric in of_kind("curve", "map_curve")}
+        self._sums = {metric.name: 0.0 for metric in of_kind("mean", "curve", "map_curve")}
 
     def step(self, pred: np.ndarray, gt: np.ndarray | GroundTruth) -> ImageScores:
         """Score the map ``pred`` with `score_image`, and add the scores."""
@@ -94,45 +97,41 @@ class Evaluator:
 
     def add(self, image: ImageScores) -> None:
         """Add the scores of one map, or raise ValueError if a score is not finite."""
-        broken = [name for name in self._sums if not math.isfinite(image.scores[name])]
+        means = [name for name in self._sums if name in image.scores]
+        broken = [name for name in means if not math.isfinite(image.scores[name])]
         if broken:
             raise ValueError(f"scores not finite: {', '.join(broken)}. Fix: correct the metric.")
-        self._add(image.scores, image.curves | image.map_curves)
+        self._add(image.scores | image.curves | image.map_curves)
         self.images += 1
 
-    def _add(self, sums: Mapping[str, float], curves: Mapping[str, np.ndarray]) -> None:
-        for name in self._sums:
-            self._sums[name] += sums[name]
-        for name in self._curves:
-            self._curves[name] = self._curves[name] + curves[name]
+    def _add(self, values: Mapping[str, float | np.ndarray]) -> None:
+        self._sums = {name: total + values[name] for name, total in self._sums.items()}
 
     def merge(self, other: Evaluator) -> None:
         """Add another part of the same evaluation, or raise ValueError if the settings differ."""
         if self.normalize != other.normalize:
             raise ValueError("different settings: `normalize` differs. Fix: pass equal values.")
-        self._add(other._sums, other._curves)
+        self._add(other._sums)
         self.images += other.images
 
     def curves(self) -> dict[str, np.ndarray]:
         """Return the mean curves of the images at the thresholds 255..0, each (256,) float64."""
-        means = self._mean_curves()
-        return {name: means[name] for name in self._drawn}
+        means = self._means()
+        return {metric.name: means[metric.name] for metric in of_kind("curve")}
 
-    def _mean_curves(self) -> dict[str, np.ndarray]:
+    def _means(self) -> dict[str, float | np.ndarray]:
         if self.images == 0:
             raise InputError("no image was scored. Fix: call `step` first.")
-        return {name: total / self.images for name, total in self._curves.items()}
+        return {name: total / self.images for name, total in self._sums.items()}
 
     def results(self) -> dict[str, float]:
         """Return name -> score of the set, and "images" -> number of images.
 
-        The maximum and the mean over the 256 thresholds are those of the mean curves of the images.
-
         Raises:
             InputError: no image was added.
         """
-        curves = self._mean_curves()
-        scores = {name: total / self.images for name, total in self._sums.items()}
-        means = {"images": self.images} | scores | _curve_scores(curves)
-        of_set = {m.name: float(m.compute(means | curves)) for m in of_kind("set")}
-        return means | of_set
+        means = self._means()
+        scores = {metric.name: means[metric.name] for metric in of_kind("mean")}
+        scores = {"images": self.images} | scores | _curve_scores(means)
+        of_set = {m.name: float(m.compute(scores | means)) for m in of_kind("set")}
+        return scores | of_set

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mutualformer_sod.metrics.confusion import precision, recall
 from mutualformer_sod.metrics.pair import Counts
 
 BETA_SQUARED = 0.3
@@ -11,13 +12,13 @@ BETA_SQUARED = 0.3
 
 def f_measure(counts: Counts) -> np.ndarray:
     """Return F in [0, 1] of a binary map or at each threshold, float64 shaped like the counts."""
-    return f_score(counts.precision, counts.recall)
+    return f_score(precision(counts), recall(counts))
 
 
-def f_score(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
+def f_score(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     """Return F = (1 + b2) P R / (b2 P + R) with b2 = 0.3, and 0 where the numerator is 0."""
-    numerator = (1.0 + BETA_SQUARED) * np.asarray(precision) * recall
-    denominator = BETA_SQUARED * np.asarray(precision) + recall
+    numerator = (1.0 + BETA_SQUARED) * precision * recall
+    denominator = BETA_SQUARED * precision + recall
     return numerator / np.where(numerator == 0, 1.0, denominator)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 from mutualformer_sod.errors import InputError, counted, name_list
@@ -214,22 +215,21 @@ def _hint_of_names(missing: Sequence[str], extra: Sequence[str], affixes: tuple[
             f"{'STEM'.join(affixes)}. Fix: leave the prefix and the suffix out"
         )
     numbers = {int(stem) for stem in others if stem.isdecimal()}
-    for stem in missing[:_COMPARED]:
-        for name in extra:
-            other = Path(name).stem
-            if (around := _around(stem, other)) is not None:
-                alike = sum(around[0] + s + around[1] in others for s in missing)
-            elif stem.isdecimal() and other.isdecimal() and int(stem) == int(other):
-                alike = sum(s.isdecimal() and int(s) in numbers for s in missing)
-            else:
-                continue
-            fix = f"name maps like their images: {stem}{Path(name).suffix}"
-            if any(affixes) and around is not None:
-                fix = f"pass the prefix {around[0]!r} and the suffix {around[1]!r}"
-            return (
-                f"{name} seems to be the map of {stem} ({max(alike, 1)} of {len(missing)} missing"
-                f" maps likewise). Fix: {fix}"
-            )
+    for stem, name in product(missing[:_COMPARED], extra):
+        other = Path(name).stem
+        if (around := _around(stem, other)) is not None:
+            alike = sum(around[0] + s + around[1] in others for s in missing)
+        elif stem.isdecimal() and other.isdecimal() and int(stem) == int(other):
+            alike = sum(s.isdecimal() and int(s) in numbers for s in missing)
+        else:
+            continue
+        fix = f"name maps like their images: {stem}{Path(name).suffix}"
+        if any(affixes) and around is not None:
+            fix = f"pass the prefix {around[0]!r} and the suffix {around[1]!r}"
+        return (
+            f"{name} seems to be the map of {stem} ({max(alike, 1)} of {len(missing)} missing maps "
+            f"likewise). Fix: {fix}"
+        )
     return ""
 
 

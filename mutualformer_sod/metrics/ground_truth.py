@@ -34,10 +34,7 @@ _NEIGHBOURHOOD = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
 
 
 def once(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Cache the result of a function of a ground truth or pair while that object exists.
-
-    With this decorator, a result that several metrics need is computed only once.
-    """
+    """Cache the result of a function of a ground truth or pair while that object exists."""
     results: WeakKeyDictionary = WeakKeyDictionary()
 
     @wraps(function)
@@ -146,9 +143,7 @@ class GroundTruth:
         """Background pixels near the foreground, and the foreground pixel nearest to each.
 
         Both arrays are (M,) int64, flat indices into the `window`. The first array has every
-        background pixel in the 7 x 7 neighbourhood of a foreground pixel. The second array has the
-        nearest foreground pixels. Of equidistant pixels, the pixel in the smallest column is used,
-        and of several pixels in this column, the pixel in the smallest row.
+        background pixel in the 7 x 7 neighbourhood of a foreground pixel.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside

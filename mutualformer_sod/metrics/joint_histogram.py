@@ -43,41 +43,25 @@ class JointHistogram:
         """(2, 256) int64 counts over the complete image: background, foreground."""
         return self.counts.sum(axis=0)
 
-    @property
-    def darkest(self) -> float:
-        """The lowest saliency of the map."""
-        return float(self.values[np.flatnonzero(self.by_class.any(axis=0))[0]])
+    @cached_property
+    def quantised_levels(self) -> np.ndarray:
+        """The values floor(255 p), (256,) uint8, of the saliency p of each level.
+
+        The product is rounded in float64 before the floor, as in the reference. Exact integer
+        arithmetic returns another level in 1.4 % of the (value, minimum, maximum) cases.
+        """
+        return (self.values * 255).astype(np.uint8)
 
     @cached_property
     def quantised(self) -> np.ndarray:
         """(2, 256) int64 counts by floor(255 p), the levels at which maps are thresholded."""
-        return quantise(self.by_class, self.values)
+        return self.quantise(self.by_class)
 
-
-def quantised_levels(values: np.ndarray) -> np.ndarray:
-    """Return floor(255 p), uint8, of saliency in [0, 1].
-
-    The product is rounded in float64 before the floor, as in the reference. Exact integer
-    arithmetic returns another level in 1.4 % of the (value, minimum, maximum) cases.
-    """
-    return (values * 255).astype(np.uint8)
-
-
-def quantise(by_class: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Convert counts by level to counts by floor(255 p), where p is the saliency of a level.
-
-    Args:
-        by_class: (2, 256) counts of background and foreground by level.
-        values: (256,) float, p of each level.
-
-    Returns:
-        (2, 256) int64.
-    """
-    levels = quantised_levels(values)
-    moved = np.zeros((2, LEVELS), np.int64)
-    for gt_class, counts in enumerate(by_class):
-        np.add.at(moved[gt_class], levels, counts)
-    return moved
+    def quantise(self, by_class: np.ndarray) -> np.ndarray:
+        """Convert (2, 256) counts by level to (2, 256) int64 counts by floor(255 p)."""
+        moved = np.zeros((2, LEVELS), np.int64)
+        np.add.at(moved, (slice(None), self.quantised_levels), by_class)
+        return moved
 
 
 def level_values(low: int, high: int, normalize: bool = True) -> np.ndarray:

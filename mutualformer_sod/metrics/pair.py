@@ -12,7 +12,7 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.joint_histogram import joint_histogram, quantised_levels
+from mutualformer_sod.metrics.joint_histogram import JointHistogram, joint_histogram
 
 # Flags of the per-image file; the S-measure adds empty_quadrant and constant_quadrant.
 EMPTY_GT, FULL_GT = "empty_gt", "full_gt"
@@ -40,10 +40,7 @@ class Counts:
 
     @classmethod
     def of_thresholds(cls, quantised: np.ndarray) -> Counts:
-        """Count at the thresholds 255..0, given (2, 256) background and foreground counts by level.
-
-        Levels are floor(255 p), see `JointHistogram.quantised`.
-        """
+        """Count at the thresholds 255..0, given counts as in `JointHistogram.quantised`."""
         false_positive, true_positive = np.cumsum(quantised[:, ::-1], axis=1)
         return cls(true_positive, false_positive, int(quantised[1].sum()), int(quantised.sum()))
 
@@ -53,15 +50,15 @@ class Counts:
         false_positive, true_positive = by_class[:, chosen].sum(axis=1).tolist()
         return cls(true_positive, false_positive + outside, int(by_class[1].sum()), pixels)
 
-    @cached_property
-    def precision(self) -> np.ndarray:
-        """Precision in [0, 1]; 0 if no pixel is marked."""
-        return self.true_positive / np.maximum(self.true_positive + self.false_positive, 1)
+    @property
+    def true_negative(self) -> np.ndarray | int:
+        """Background pixels below the threshold."""
+        return self.pixels - self.area - self.false_positive
 
-    @cached_property
-    def recall(self) -> np.ndarray | float:
-        """Recall in [0, 1]; 0 for an empty ground truth."""
-        return self.true_positive / max(self.area, 1)
+    @property
+    def false_negative(self) -> np.ndarray | int:
+        """Foreground pixels below the threshold."""
+        return self.area - self.true_positive
 
 
 class MapPair:
@@ -108,8 +105,7 @@ class MapPair:
     def adaptive_threshold(self) -> float:
         """The adaptive threshold min(2 mean p, 1)."""
         by_class, values = self.histogram.by_class, self.histogram.values
-        pixels = self.histogram.pixels
-        return adaptive_threshold(by_class, values, pixels, lambda: cv2.LUT(self.levels, values))
+        return adaptive_threshold(by_class, self.histogram, lambda: cv2.LUT(self.levels, values))
 
     @cached_property
     def adaptive(self) -> Counts:
@@ -129,7 +125,7 @@ class MapPair:
     @cached_property
     def quantised_map(self) -> np.ndarray:
         """The map as floor(255 p), (H, W) uint8."""
-        return cv2.LUT(self.levels, quantised_levels(self.histogram.values))
+        return cv2.LUT(self.levels, self.histogram.quantised_levels)
 
     def binary(self, chosen: np.ndarray) -> np.ndarray:
         """Return a binary map, (H, W) uint8, that is 1 at the levels ``chosen``, (256,) bool."""
@@ -140,15 +136,15 @@ class MapPair:
 
 
 def adaptive_threshold(
-    by_class: np.ndarray, values: np.ndarray, pixels: int, float_map: Callable[[], np.ndarray]
+    by_class: np.ndarray, histogram: JointHistogram, float_map: Callable[[], np.ndarray]
 ) -> float:
-    """Return the adaptive threshold min(2 mean p, 1).
+    """Return the adaptive threshold min(2 mean p, 1) of a map with the counts ``by_class``.
 
     The mean computed from the counts may be wrong in the last bits. If a level equals the
     threshold, the mean of the float map, (H, W), is used, as in the reference.
     """
-    counts = by_class.sum(axis=0)
-    threshold = 2.0 * float((counts * values).sum() / pixels)
+    counts, values = by_class.sum(axis=0), histogram.values
+    threshold = 2.0 * float((counts * values).sum() / histogram.pixels)
     if np.abs(values[counts > 0] - threshold).min() < _TIE:
         threshold = 2.0 * float(float_map().mean())
     return min(threshold, 1.0)

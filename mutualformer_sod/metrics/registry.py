@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from mutualformer_sod.metrics.confusion import ber, binary_rate, dice, iou
+from mutualformer_sod.metrics.confusion import ber, dice, iou, precision, recall
 from mutualformer_sod.metrics.e_measure import e_measure
 from mutualformer_sod.metrics.f_measure import f_measure, max_f_of_mean_pr
 from mutualformer_sod.metrics.mae import mae
@@ -161,13 +161,13 @@ for _metric in (
     Metric("adaptive_f", "adpF", _F + _ADP, lambda p: f_measure(p.adaptive)),
     Metric("weighted_f", "wF", _F + "^{w}", weighted_f, in_gallery=False),  # slow
     Metric("adaptive_e", "adpE", _E + _ADP, lambda p: e_measure(p.adaptive)),
-    hidden_metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: p.adaptive.precision),
-    hidden_metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: p.adaptive.recall),
-    Metric("iou", "IoU", r"\mathrm{IoU}", partial(binary_rate, rate=iou), in_table=False),
-    hidden_metric("dice", "Dice", r"\mathrm{Dice}", partial(binary_rate, rate=dice)),
-    hidden_metric("ber", "BER", r"\mathrm{BER}", partial(binary_rate, rate=ber), "mean", False),
-    Metric("precision", "P", "P", lambda counts: counts.precision, "curve", summary=()),
-    Metric("recall", "R", "R", lambda counts: counts.recall, "curve", summary=()),
+    hidden_metric("adaptive_precision", "adpP", "P" + _ADP, lambda p: precision(p.adaptive)),
+    hidden_metric("adaptive_recall", "adpR", "R" + _ADP, lambda p: recall(p.adaptive)),
+    Metric("iou", "IoU", r"\mathrm{IoU}", lambda p: iou(p.half), in_table=False),
+    hidden_metric("dice", "Dice", r"\mathrm{Dice}", lambda p: dice(p.half)),
+    hidden_metric("ber", "BER", r"\mathrm{BER}", lambda p: ber(p.half), "mean", False),
+    Metric("precision", "P", "P", precision, "curve", summary=()),
+    Metric("recall", "R", "R", recall, "curve", summary=()),
     Metric("f", "F", _F, f_measure, "curve"),
     Metric("e", "E", _E, e_measure, "curve"),
     Metric("max_f_of_mean_pr", "maxF(PR)", _F + r"^{\max}(\bar P,\bar R)", max_f_of_mean_pr, "set"),

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 
 from mutualformer_sod.errors import counted, name_list
+from mutualformer_sod.metrics.pair import EMPTY_GT, FULL_GT, OTHER_ASPECT, RESIZED
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
 from mutualformer_sod.metrics.scoring import Cell
 
+_MISLEADING = {  # footnotes by the kind of problem
+    EMPTY_GT: "ground truths without foreground, where F is 0 for any map",
+    "black": "maps all black",
+    "constant": "constant maps",
+    "zero_one": "maps of the values 0 and 1, almost black as v/255. Fix: save 0 to 255",
+}
+_GAIN = 0.1  # minimum gain in max F of 1 - map over the map; inverted maps gain far more
 _BRIGHT = 128  # maps that all stay below this level are probably not saliency in [0, 255]
 
 
@@ -33,15 +41,12 @@ def row_marks(
 
 def _suspicious_marks(cell: Cell) -> list[str]:
     """Return the footnotes of a row whose scores are misleading."""
-    found, count, marks = cell.suspicious, cell.images, []
-    for names, text in (
-        (found.empty_gt, "ground truths without foreground, where F is 0 for any map"),
-        (found.black, "maps all black"),
-        (found.constant, "constant maps"),
-        (found.zero_one, "maps of the values 0 and 1, almost black as v/255. Fix: save 0 to 255"),
-    ):
-        if names:
-            marks.append(f"{len(names)} of {count}: {text}")
+    count, inverted = cell.images, len(cell.stems["inverted"])
+    marks = [
+        f"{len(cell.stems[kind])} of {count}: {text}"
+        for kind, text in _MISLEADING.items()
+        if cell.stems[kind]
+    ]
     if square := _square(cell):
         marks.append(
             f"{len(square)} of {count}: square maps of images that are not square. Fix: resize "
@@ -50,32 +55,33 @@ def _suspicious_marks(cell: Cell) -> list[str]:
     if _looks_inverted(cell):
         mae = format_score(1 - cell.evaluator.results()["mae"])
         marks.append(
-            f"inverted? background brighter than foreground in {len(found.inverted)} of {count} "
-            f"maps; 1 - map would have MAE {mae}"
+            f"inverted? background brighter than foreground in {inverted} of {count} maps; "
+            f"1 - map would have MAE {mae}"
         )
-    elif 1 < found.brightest < _BRIGHT:
-        marks.append(f"no map has a value above {found.brightest} of 255")
+    elif 1 < cell.brightest < _BRIGHT:
+        marks.append(f"no map has a value above {cell.brightest} of 255")
     return marks
 
 
 def _looks_inverted(cell: Cell) -> bool:
-    found = cell.suspicious
-    return 2 * len(found.inverted) > cell.images and found.inverse_is_better
+    """Return whether most maps are inverted, and have a far higher max F as 1 - map.
+
+    If a map is poor but not inverted, neither its max F nor that of 1 - map is far above the F of
+    an all-foreground map.
+    """
+    number = len(cell.stems["inverted"])
+    own, inverse = cell.inverted_f.max(axis=1)
+    return 2 * number > cell.images and bool(inverse - own > _GAIN * number)
 
 
 def _square(cell: Cell) -> list[str]:
     """Return the stems of square maps of images that are not square, if most maps are square."""
-    if 2 * len(cell.square) <= cell.images:
-        return []
-    others = set(cell.other_aspect)
-    return [stem for stem in cell.square if stem in others]
+    square, others = cell.stems["square"], set(cell.stems[OTHER_ASPECT])
+    return [stem for stem in square if stem in others and 2 * len(square) > cell.images]
 
 
 def _without_empty(cell: Cell) -> str:
-    """Return a line with the scores of the images with foreground.
-
-    Return "" if every image, or no image, has foreground.
-    """
+    """Return the scores of the images with foreground, or "" if all images or none have it."""
     if not (cell.with_foreground and cell.with_foreground.images):
         return ""
     scores = cell.with_foreground.results()
@@ -94,22 +100,22 @@ def complaints(cells: Sequence[Cell]) -> list[str]:
     """Return a line for each problem of the maps, with the names of the images or files."""
     lines = []
     for cell in cells:
-        folder, square = cell.folder, dict.fromkeys(_square(cell))
-        other_aspect = [stem for stem in cell.other_aspect if stem not in square]
-        swapped = [f"{first} and {second}" for first, second in cell.swapped]
+        folder, stems, square = cell.folder, cell.stems, dict.fromkeys(_square(cell))
+        other_aspect = [stem for stem in stems[OTHER_ASPECT] if stem not in square]
+        swapped = [f"{first} and {second}" for first, second in cell.swaps.pairs()]
         problems = (
             ("missing", folder.missing if folder.folder else ()),
             ("without an image of that name", folder.extra),
             ("two files", folder.duplicate),
-            ("resized to the ground truth's size", cell.resized),
+            ("resized to the ground truth's size", stems[RESIZED]),
             ("square, but the image is not", square),
             ("of another aspect ratio than the ground truth, swapped?", other_aspect),
-            ("ground truth without foreground", cell.suspicious.empty_gt),
-            ("ground truth without background, inverted?", cell.suspicious.full_gt),
-            ("map all black", cell.suspicious.black),
-            ("constant map", cell.suspicious.constant),
-            ("map of the values 0 and 1", cell.suspicious.zero_one),
-            ("inverted?", cell.suspicious.inverted if _looks_inverted(cell) else ()),
+            ("ground truth without foreground", stems[EMPTY_GT]),
+            ("ground truth without background, inverted?", stems[FULL_GT]),
+            ("map all black", stems["black"]),
+            ("constant map", stems["constant"]),
+            ("map of the values 0 and 1", stems["zero_one"]),
+            ("inverted?", stems["inverted"] if _looks_inverted(cell) else ()),
             ("swapped? Each fits the other's ground truth far better", swapped),
         )
         texts = ["" if folder.folder else "no maps"]

@@ -24,11 +24,7 @@ Curves = dict[str, dict[str, dict[str, np.ndarray]]]  # set -> method -> curve -
 
 
 def scoring_protocol(version: str, normalize: bool = True) -> dict:
-    """Return the protocol of the scores, with the entries of `SHARED_PROTOCOL`.
-
-    The version is that of this package. ``normalize`` stretches each map to its own minimum and
-    maximum.
-    """
+    """Return the entries of `SHARED_PROTOCOL`, given the version of this package."""
     return {
         "normalize": normalize,
         "thresholds": 256,
@@ -78,6 +74,10 @@ class Results:
     curves: Curves = field(default_factory=dict)
     incomplete: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        for name in ("resized", "training"):  # older files lack these entries
+            self.protocol.setdefault(name, {})
+
     def add(self, method: str, set_name: str, scores: Scores, marks: Iterable[str]) -> None:
         """Add the scores, which may be empty, and the marks of a method on a set."""
         if scores:
@@ -99,21 +99,16 @@ class Results:
         """Return the protocol as the lines below every table."""
         p = self.protocol
         maps = "stretched to their own min-max" if p["normalize"] else "scored as v/255"
-        resized = sum(p.get("resized", {}).values())
+        resized = sum(p["resized"].values())
         line = (
             f"protocol: maps {maps}; {p['thresholds']} thresholds; {p['aggregation']}; "
             f"{resized} maps resized ({p['resize']}); mutualformer_sod {p['version']}"
         )
-        return [line, *(f"{m}: {training_line(t)}" for m, t in p.get("training", {}).items())]
+        return [line, *(f"{m}: {training_line(t)}" for m, t in p["training"].items())]
 
     def to_json(self) -> str:
         """Return the text of scores.json."""
-        content = {
-            "protocol": self.protocol,
-            "scores": self.scores,
-            "marks": self.marks,
-            "notes": self.notes,
-        }
+        content = {name: getattr(self, name) for name in ("protocol", "scores", "marks", "notes")}
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
     @classmethod
@@ -136,12 +131,11 @@ class Results:
         return results
 
     def _check(self) -> None:
-        """Add the entries that older files lack, or raise an error if the content is unusable."""
+        """Raise an error if the content is unusable, and add missing lists of marks."""
         if missing := [name for name in SHARED_PROTOCOL if name not in self.protocol]:
             raise ValueError(f"no {', '.join(missing)} in the protocol")
-        for name in ("resized", "training"):
-            self.protocol.setdefault(name, {}).items()  # must be a dict
         sum(self.protocol["resized"].values())  # must be numbers
+        self.protocol["training"].items()  # must be a dict
         marks = (mark for cells in self.marks.values() for row in cells.values() for mark in row)
         if not all(isinstance(text, str) for text in chain(self.notes, marks)):
             raise ValueError("marks or notes that are not text")
@@ -166,8 +160,8 @@ class Results:
             raise InputError(
                 f"{source}: the protocol differs: {named}. Fix: evaluate with equal options."
             )
-        for method, record in other.protocol.get("training", {}).items():
-            if self.protocol.get("training", {}).get(method, record) != record:
+        for method, record in other.protocol["training"].items():
+            if self.protocol["training"].get(method, record) != record:
                 raise InputError(
                     f"{source}: two methods with different training have the name {method}. "
                     "Fix: rename one of them."
@@ -184,7 +178,7 @@ class Results:
                 if not known:
                     self.add(method, set_name, scores, marks)
         for name in ("resized", "training"):
-            self.protocol[name] = self.protocol.get(name, {}) | other.protocol.get(name, {})
+            self.protocol[name] |= other.protocol[name]
         self.notes += [note for note in other.notes if note not in self.notes]
 
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.joint_histogram import JointHistogram
 from mutualformer_sod.metrics.pair import MapPair
 
 EPS = float(np.spacing(1.0))
@@ -11,8 +9,8 @@ EMPTY_QUADRANT = "empty_quadrant"
 CONSTANT_QUADRANT = "constant_quadrant"
 
 
-def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
-    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1].
+def s_measure(pair: MapPair) -> float:
+    """Return S = max(0, alpha So + (1 - alpha) Sr) in [0, 1] with alpha = 0.5.
 
     S is 1 - mean p for a ground truth without foreground, and mean p without background. The flags
     of the pair name two cases in which the reference returns no usable value:
@@ -32,9 +30,7 @@ def s_measure(pair: MapPair, alpha: float = 0.5) -> float:
     ratio = area / pixels
     on_object = ratio * _object_score(values, foreground)
     on_object += (1.0 - ratio) * _object_score(1.0 - values, background)
-    on_region, flags = _region_score(histogram, pair.gt)
-    pair.flags += [flag for flag in flags if flag not in pair.flags]
-    return max(0.0, alpha * on_object + (1.0 - alpha) * on_region)
+    return max(0.0, 0.5 * on_object + 0.5 * _region_score(pair))
 
 
 def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
@@ -47,9 +43,9 @@ def _object_score(values: np.ndarray, counts: np.ndarray) -> float:
     return 2.0 * mean / (mean**2 + 1.0 + sigma + EPS)
 
 
-def _region_score(histogram: JointHistogram, gt: GroundTruth) -> tuple[float, list[str]]:
-    """Return the mean similarity of the four quadrants, weighted by area, and the flags."""
-    (row, column), (height, width) = gt.split, gt.shape
+def _region_score(pair: MapPair) -> float:
+    """Return the mean similarity of the four quadrants, weighted by area, and flag the pair."""
+    histogram, (row, column), (height, width) = pair.histogram, pair.gt.split, pair.gt.shape
     areas = row * column, row * (width - column), (height - row) * column
     weights = [area / histogram.pixels for area in areas]
     weights.append(1.0 - weights[0] - weights[1] - weights[2])
@@ -62,7 +58,8 @@ def _region_score(histogram: JointHistogram, gt: GroundTruth) -> tuple[float, li
         total += weight * score
         if degenerate:
             flags.append(CONSTANT_QUADRANT)
-    return total, list(dict.fromkeys(flags))
+    pair.flags += [flag for flag in dict.fromkeys(flags) if flag not in pair.flags]
+    return total
 
 
 def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
@@ -81,6 +78,6 @@ def _similarity(values: np.ndarray, counts: np.ndarray) -> tuple[float, bool]:
     sigma_xy = float(((counts[1] * (1.0 - y) - counts[0] * y) * away).sum()) / free
     numerator = 4.0 * x * y * sigma_xy
     denominator = (x**2 + y**2) * (sigma_x + sigma_y)
-    if numerator != 0.0:
-        return numerator / (denominator + EPS), False
-    return (1.0 if denominator == 0.0 else 0.0), False
+    if numerator == denominator == 0.0:
+        return 1.0, False
+    return numerator / (denominator + EPS), False

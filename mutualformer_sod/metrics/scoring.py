@@ -1,5 +1,6 @@
 """Score the maps of a set against its ground truths, in one or several processes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from copy import deepcopy
@@ -7,18 +8,20 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
+import numpy as np
+
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import check_size, image_size, read_rgb, read_saliency
 from mutualformer_sod.imaging.masks import read_mask
 from mutualformer_sod.metrics.cache import ScoreCache, cache_key
 from mutualformer_sod.metrics.evaluator import Evaluator, ImageScores, score_image
+from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
-from mutualformer_sod.metrics.pair import EMPTY_GT, OTHER_ASPECT, RESIZED
+from mutualformer_sod.metrics.pair import EMPTY_GT, RESIZED, Counts
 from mutualformer_sod.metrics.registry import METRICS, Metric, added_metrics, register
-from mutualformer_sod.metrics.suspicious_images import SuspiciousImages
-from mutualformer_sod.metrics.swaps import SwapSearch, Thumbnails, is_suspect
+from mutualformer_sod.metrics.suspicious import SwapSearch, Thumbnails, is_suspect, suspicions
 
 _CHUNK = 4  # images per task: large tasks have less overhead, small tasks balance the load
 
@@ -56,16 +59,16 @@ class Outcome:
 
 @dataclass
 class Cell:
-    """Scores of one method on one set, and the stems of images with problems.
+    """Scores of one method on one set, and the images with problems.
 
     Attributes:
         expected: number of images.
         with_foreground: scores of the images with foreground; None if every image has foreground.
         unreadable: error messages of unreadable maps.
-        resized: maps whose size differs from the ground truth.
-        square: resized maps that are square.
-        other_aspect: resized maps whose aspect ratio differs from the ground truth.
-        swapped: pairs of probably swapped maps.
+        stems: kind of problem -> stems of the images. A kind is a flag of `ImageScores`, a kind of
+            `suspicions`, or "square" for a resized map that is square.
+        brightest: highest level of all maps, 0 to 255, as scored.
+        inverted_f: (2, 256) sums of the F curves of the inverted maps, as stored and as 1 - map.
     """
 
     folder: MapFolder
@@ -73,11 +76,10 @@ class Cell:
     evaluator: Evaluator
     with_foreground: Evaluator | None = None
     unreadable: list[str] = field(default_factory=list)
-    resized: list[str] = field(default_factory=list)
-    square: list[str] = field(default_factory=list)
-    other_aspect: list[str] = field(default_factory=list)
-    swapped: list[tuple[str, str]] = field(default_factory=list)
-    suspicious: SuspiciousImages = field(default_factory=SuspiciousImages)
+    stems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    brightest: int = 0
+    inverted_f: np.ndarray = field(default_factory=lambda: np.zeros((2, 256)))
+    swaps: SwapSearch = field(default_factory=SwapSearch)
 
     @property
     def images(self) -> int:
@@ -88,6 +90,30 @@ class Cell:
     def problems(self) -> int:
         """Number of images without a usable map."""
         return self.expected - len(self.folder.maps) + len(self.unreadable)
+
+    def add(self, outcome: Outcome, gt: Path) -> None:
+        """Add the scores or the error of the method's map of one image."""
+        method, stem = self.folder.method, outcome.stem
+        if method in outcome.errors:
+            self.unreadable.append(outcome.errors[method])
+        if method not in outcome.scores:
+            return
+        image, path = outcome.scores[method], self.folder.maps[stem]
+        if EMPTY_GT in image.flags:
+            self.with_foreground = self.with_foreground or deepcopy(self.evaluator)
+        elif self.with_foreground is not None:
+            self.with_foreground.add(image)
+        self.evaluator.add(image)
+        self.brightest = max(self.brightest, image.brightest)
+        problems = [*image.flags, *suspicions(image)]
+        if RESIZED in image.flags and len(set(image_size(path))) == 1:
+            problems.append("square")
+        if "inverted" in problems:
+            inverse = Counts.of_thresholds(image.quantised[:, ::-1])
+            self.inverted_f += image.curves["f"], f_measure(inverse)
+        for problem in problems:
+            self.stems[problem].append(stem)
+        self.swaps.add(stem, image.scores["iou"], path, gt, outcome.thumbnails.get(method))
 
 
 def score_pairing(
@@ -142,10 +168,7 @@ def score_pairing(
     return outcome
 
 
-@lru_cache(maxsize=1)
-def _cache_for_reading(path: Path) -> ScoreCache:
-    """Return this process's connection to the cache."""
-    return ScoreCache(path)
+_cache_for_reading = lru_cache(maxsize=1)(ScoreCache)  # this process's connection
 
 
 def score_set(
@@ -174,7 +197,6 @@ def score_set(
             other files.
     """
     cells = [Cell(f, len(ground_truths), Evaluator(normalize)) for f in folders]
-    searches = [SwapSearch() for _ in folders]
     pairings = []
     for stem, gt in ground_truths.items():
         maps = {f.method: f.maps[stem] for f in folders if stem in f.maps}
@@ -194,36 +216,10 @@ def score_set(
             bad_ground_truths.append(outcome.gt_error)
         if outcome.gt_note:
             notes.setdefault(outcome.gt_note, []).append(outcome.stem)
-        for cell, search in zip(cells, searches, strict=True):
-            _book(cell, search, outcome, ground_truths[outcome.stem])
+        for cell in cells:
+            cell.add(outcome, ground_truths[outcome.stem])
     if bad_ground_truths:
         first, *others = bad_ground_truths
         more = f" (and {counted(len(others), 'more ground truth')})" if others else ""
         raise InputError(first + more)
-    for cell, search in zip(cells, searches, strict=True):
-        cell.swapped = search.pairs()
     return cells, notes
-
-
-def _book(cell: Cell, search: SwapSearch, outcome: Outcome, gt: Path) -> None:
-    method = cell.folder.method
-    if method in outcome.errors:
-        cell.unreadable.append(outcome.errors[method])
-    if method not in outcome.scores:
-        return
-    image = outcome.scores[method]
-    if EMPTY_GT in image.flags:
-        cell.with_foreground = cell.with_foreground or deepcopy(cell.evaluator)
-    elif cell.with_foreground is not None:
-        cell.with_foreground.add(image)
-    cell.evaluator.add(image)
-    cell.suspicious.add(outcome.stem, image)
-    path, thumbnails = cell.folder.maps[outcome.stem], outcome.thumbnails.get(method)
-    search.add(outcome.stem, image.scores["iou"], path, gt, thumbnails)
-    if RESIZED in image.flags:
-        cell.resized.append(outcome.stem)
-        height, width = image_size(path)
-        if height == width:
-            cell.square.append(outcome.stem)
-    if OTHER_ASPECT in image.flags:
-        cell.other_aspect.append(outcome.stem)

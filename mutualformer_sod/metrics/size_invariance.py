@@ -9,9 +9,10 @@ from functools import partial
 import cv2
 import numpy as np
 
-from mutualformer_sod.metrics.confusion import Confusion, Rate, f_rate, iou
+from mutualformer_sod.metrics.confusion import Rate, iou
+from mutualformer_sod.metrics.f_measure import f_measure
 from mutualformer_sod.metrics.ground_truth import GroundTruth, Window, once
-from mutualformer_sod.metrics.joint_histogram import LEVELS, quantise
+from mutualformer_sod.metrics.joint_histogram import LEVELS
 from mutualformer_sod.metrics.pair import Counts, MapPair, adaptive_threshold
 from mutualformer_sod.metrics.registry import Metric, hidden_metric
 
@@ -19,15 +20,15 @@ _SMALLEST = 50  # minimum area of an object in pixels; if all are smaller, the l
 
 
 @once
-def object_boxes(gt: GroundTruth) -> list[Window]:
-    """Return the bounding boxes of 4-connected objects, or [] without foreground.
+def _boxes(gt: GroundTruth) -> list[Window]:
+    """Return the bounding boxes of 4-connected objects, or the whole image without foreground.
 
     Objects of fewer than 50 pixels are omitted; if all are smaller, the largest are returned.
     """
     _, _, stats, _ = cv2.connectedComponentsWithStats(gt.bytes, connectivity=4)
     stats = stats[1:]
     if not len(stats):
-        return []
+        return [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
     areas = stats[:, cv2.CC_STAT_AREA]
     chosen = areas >= min(_SMALLEST, int(areas.max()))
     return [
@@ -38,10 +39,8 @@ def object_boxes(gt: GroundTruth) -> list[Window]:
 
 @once
 def _parts(pair: MapPair) -> list[tuple[Window, np.ndarray]]:
-    """Return each object's box and level counts; those of the whole image if no object exists."""
-    gt = pair.gt
-    boxes = object_boxes(gt) or [(slice(0, gt.shape[0]), slice(0, gt.shape[1]))]
-    return [(box, _count(pair, box)) for box in boxes]
+    """Return each object's box and level counts."""
+    return [(box, _count(pair, box)) for box in _boxes(pair.gt)]
 
 
 def _count(pair: MapPair, where: Window | np.ndarray) -> np.ndarray:
@@ -59,8 +58,6 @@ def si_mae(pair: MapPair) -> float:
     """
     values, parts = pair.histogram.values, _parts(pair)
     errors = np.stack((values, 1.0 - values))
-    if not object_boxes(pair.gt):
-        return float((parts[0][1] * errors).sum() / pair.histogram.pixels)
     outside = np.ones(pair.gt.shape, np.bool_)
     for box, _ in parts:
         outside[box] = False
@@ -82,35 +79,30 @@ def adaptive_si(pair: MapPair, rate: Rate) -> float:
     """Return a rate at min(2 mean p, 1), averaged over the objects, with p = 0 outside each box."""
     pixels, found = pair.histogram.pixels, []
     for box, counts in _parts(pair):
-        threshold = _threshold(pair, box, counts)
+        threshold = adaptive_threshold(counts, pair.histogram, partial(_alone, pair, box))
         outside = pixels - int(counts.sum()) if threshold <= 0 else 0
         found.append(Counts.at(counts, pair.histogram.values >= threshold, pixels, outside))
     return _mean(rate, found)
 
 
-def _threshold(pair: MapPair, box: Window, counts: np.ndarray) -> float:
-    """Return min(2 mean p, 1) of the map with p = 0 outside the box."""
-    values = pair.histogram.values
-
-    def alone() -> np.ndarray:
-        saliency = np.zeros(pair.gt.shape)
-        saliency[box] = values[pair.levels[box]]
-        return saliency
-
-    return adaptive_threshold(counts, values, pair.histogram.pixels, alone)
+def _alone(pair: MapPair, box: Window) -> np.ndarray:
+    """Return the map, (H, W) float64, with p = 0 outside the box."""
+    saliency = np.zeros(pair.gt.shape)
+    saliency[box] = pair.histogram.values[pair.levels[box]]
+    return saliency
 
 
 def _mean(rate: Rate, counts: list[Counts]) -> float:
-    return float(np.mean([float(rate(Confusion.of(c))) for c in counts]))
+    return float(np.mean([float(rate(c)) for c in counts]))
 
 
 def si_curve(pair: MapPair, rate: Rate) -> np.ndarray:
     """Return a rate at the thresholds 255..0, averaged over the objects, (256,) float64."""
     curves = []
     for _, counts in _parts(pair):
-        quantised = quantise(counts, pair.histogram.values)
+        quantised = pair.histogram.quantise(counts)
         quantised[0, 0] += pair.histogram.pixels - counts.sum()
-        curves.append(rate(Confusion.of(Counts.of_thresholds(quantised))))
+        curves.append(rate(Counts.of_thresholds(quantised)))
     return np.mean(curves, axis=0)
 
 
@@ -127,6 +119,6 @@ def _of_rate(name: str, title: str, rate: Rate) -> tuple[Metric, ...]:
 
 METRICS = (
     hidden_metric("si_mae", "SI-MAE", r"\mathrm{SI}\text{-}\mathrm{MAE}", si_mae, "mean", False),
-    *_of_rate("f", "F", f_rate),
+    *_of_rate("f", "F", f_measure),
     *_of_rate("iou", "IoU", iou),
 )

@@ -75,7 +75,8 @@ def _window_of_relief(histogram: JointHistogram, gt: GroundTruth) -> Window:
     """Return a window that covers `gt.window` and the pixels near it where the map is not 0."""
     # Outside the histogram's window the map has its lowest level, usually 0.
     whole = slice(0, gt.shape[0]), slice(0, gt.shape[1])
-    busy = histogram.window if histogram.darkest == 0.0 else whole
+    lowest = histogram.values[histogram.by_class.any(axis=0)].min()
+    busy = histogram.window if lowest == 0.0 else whole
     return tuple(
         slice(
             min(own.start, max(used.start, own.start - _FARTHEST)),

@@ -8,18 +8,10 @@ import numpy as np
 from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.metrics.per_image import CommonScores
 from mutualformer_sod.metrics.registry import COLUMNS
-from mutualformer_sod.report.hypothesis_tests import (
-    ALPHA,
-    Friedman,
-    PairedBootstrap,
-    bootstrap_means,
-    compare_pairs,
-    friedman,
-    indistinct_groups,
-    mean_of_groups,
-    nemenyi_cd,
-)
+from mutualformer_sod.report import hypothesis_tests
+from mutualformer_sod.report.hypothesis_tests import ALPHA, Friedman, PairedBootstrap
 
+SEED = 0
 LEAST_DRAWS, MOST_DRAWS = 10_000, 1_000_000
 _DRAWS_PER_PAIR = 100  # the smallest p-value after Holm's correction is then .02
 _FEW_IMAGES = 30  # with fewer images, the bootstrap rejects too often
@@ -81,7 +73,6 @@ class AllPairs:
 
     comparisons: list[Comparison]
     draws: int
-    seed: int
     notes: list[str] = field(default_factory=list)
 
     def by_set(self) -> dict[str, list[Comparison]]:
@@ -112,7 +103,6 @@ def compare_all(
     tables: Mapping[str, CommonScores],
     metrics: Sequence[str],
     draws: int | None = None,
-    seed: int = 0,
     each: Callable[[], None] = lambda: None,
 ) -> AllPairs:
     """Compare all methods on every set, and over all sets.
@@ -124,7 +114,7 @@ def compare_all(
     """
     usable = {name: t for name, t in tables.items() if len(t.methods) > 1 and t.images}
     most = max((len(table.methods) for table in usable.values()), default=2)
-    found = AllPairs([], draws or default_draws(most), seed)
+    found = AllPairs([], draws or default_draws(most))
     compared = [(name, [table]) for name, table in usable.items()]
     if len(usable) > 1:
         title = f"mean of {len(usable)} sets"
@@ -132,7 +122,7 @@ def compare_all(
         if parts:
             compared.append((title, parts))
     for name, parts in compared:
-        for item in _compare(name, parts, metrics, found.draws, seed):
+        for item in _compare(name, parts, metrics, found.draws):
             found.comparisons.append(item)
             each()
     for name, table in tables.items():
@@ -143,10 +133,7 @@ def compare_all(
 def _shared_methods(
     title: str, tables: Sequence[CommonScores]
 ) -> tuple[list[CommonScores], list[str]]:
-    """Return the tables of the methods that are scored on every set, and notes for the user.
-
-    The list of tables is empty if fewer than two methods are scored on every set.
-    """
+    """Return the tables of the methods on every set, or [] if fewer than two, and notes."""
     all_methods = dict.fromkeys(name for table in tables for name in table.methods)
     shared = [name for name in all_methods if all(name in table.methods for table in tables)]
     absent = [name for name in all_methods if name not in shared]
@@ -157,23 +144,26 @@ def _shared_methods(
 
 
 def _compare(
-    title: str, tables: Sequence[CommonScores], metrics: Sequence[str], draws: int, seed: int
+    title: str, tables: Sequence[CommonScores], metrics: Sequence[str], draws: int
 ) -> Iterator[Comparison]:
     """Yield a comparison for each metric, with images (one table) or sets (several) as blocks."""
     methods = tables[0].methods
     images = sum(table.images for table in tables)
+    freedom = images - len(tables)
     step = max(1, _NUMBERS // (draws * len(methods)))
     for start in range(0, len(metrics), step):
         part = metrics[start : start + step]
         groups = [np.stack([t.scores[name] for name in part], axis=2) for t in tables]
-        means, resampled = mean_of_groups(groups), bootstrap_means(groups, draws, seed)
+        means = hypothesis_tests.mean_of_groups(groups)
+        resampled = hypothesis_tests.bootstrap_means(groups, draws, SEED)
         for i, name in enumerate(part):
             blocks = [group[:, :, i] for group in groups]
             scores = blocks[0] if len(blocks) == 1 else np.array([b.mean(axis=0) for b in blocks])
-            test = friedman(scores, COLUMNS[name].larger_is_better)
-            limit = nemenyi_cd(len(methods), test.blocks)
-            indistinct = indistinct_groups(test.ranks, limit if test.p < ALPHA else np.inf)
-            pairs = compare_pairs(means[:, i], resampled[:, :, i], images - len(tables))
+            test = hypothesis_tests.friedman(scores, COLUMNS[name].larger_is_better)
+            limit = hypothesis_tests.nemenyi_cd(len(methods), test.blocks)
+            reach = limit if test.p < ALPHA else np.inf
+            indistinct = hypothesis_tests.indistinct_groups(test.ranks, reach)
+            pairs = hypothesis_tests.compare_pairs(means[:, i], resampled[:, :, i], freedom)
             compared = title, name, len(tables), methods, images, means[:, i]
             yield Comparison(*compared, test, limit, indistinct, pairs)
 

@@ -1,22 +1,14 @@
 """Format the comparison of all methods as text, Markdown, LaTeX and JSON."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mutualformer_sod.files import write_text
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import format_score
-from mutualformer_sod.report.all_pairs import AllPairs, Comparison
-from mutualformer_sod.report.formats import (
-    escape_latex,
-    escape_markdown,
-    latex_line,
-    latex_title,
-    markdown_head,
-    markdown_line,
-)
+from mutualformer_sod.report import formats
+from mutualformer_sod.report.all_pairs import SEED, AllPairs, Comparison
 from mutualformer_sod.report.hypothesis_tests import ALPHA
 from mutualformer_sod.report.tables import ruled_lines
 
@@ -56,37 +48,35 @@ def markdown(found: AllPairs, digits: int = 4) -> str:
     lines = []
     titles = [f"{COLUMNS[c.metric].title} {COLUMNS[c.metric].arrow}" for c in _first(found)]
     for head, rows in (("Method", _rank_rows(found)), ("Difference", _pair_rows(found, digits))):
-        lines += markdown_head(["Set", "Images", head, *titles], names=(0, 2))
-        lines += [markdown_line(_emphasised(row, escape_markdown, "**{}**")) for row in rows]
-        lines.append("")
-    lines += [f"{escape_markdown(line)}  " for line in (*_legend(found), *found.notes)]
+        cells = _emphasised(rows, formats.escape_markdown, "**{}**")
+        lines += formats.markdown_head(["Set", "Images", head, *titles], names=(0, 2))
+        lines += [*map(formats.markdown_line, cells), ""]
+    lines += [f"{formats.escape_markdown(line)}  " for line in (*_legend(found), *found.notes)]
     return "\n".join(lines) + "\n"
 
 
 def latex(found: AllPairs, digits: int = 4) -> str:
     r"""Return the ranks as a LaTeX tabular and the differences of all pairs as a longtable."""
-    titles = [latex_title(COLUMNS[c.metric]) for c in _first(found)]
-    columns = "{lrl" + "c" * len(titles) + "}"
-    ranks = latex_line(["Set", "Images", "Method", *titles])
-    pairs = latex_line(["Set", "Images", "Difference", *titles])
-    lines = [r"\begin{tabular}" + columns, r"\toprule", ranks, *_latex_rows(_rank_rows(found))]
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\begin{longtable}" + columns, r"\toprule"]
-    lines += [pairs, r"\endhead", *_latex_rows(_pair_rows(found, digits))]
-    lines += [r"\bottomrule", r"\end{longtable}", "", r"\smallskip", r"{\footnotesize"]
-    notes = "\\\\\n".join(escape_latex(line) for line in (*_legend(found), *found.notes))
-    return _LATEX_HEAD + "\n".join(lines) + f"\n{notes}\n\\par}}\n"
+    titles = [formats.latex_title(COLUMNS[c.metric]) for c in _first(found)]
+    lines = []
+    for kind, head, rows in (
+        ("tabular", "Method", _rank_rows(found)),
+        ("longtable", "Difference", _pair_rows(found, digits)),
+    ):
+        cells = _emphasised(rows, formats.escape_latex, r"\sodsignificant{{{}}}")
+        lines += [*formats.latex_lines(kind, ["Set", "Images", head, *titles], cells), ""]
+    notes = map(formats.escape_latex, (*_legend(found), *found.notes))
+    return _LATEX_HEAD + "\n".join([*lines, *formats.latex_notes(notes)])
 
 
-def _emphasised(row: Sequence[str], escape: Callable[[str], str], style: str) -> list[str]:
-    """Escape the cells of a row, and format the cells that end with "*" by ``style``."""
-    return [style.format(escape(c[:-1])) if c.endswith("*") else escape(c) for c in row]
-
-
-def _latex_rows(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    for _, group in groupby(rows, key=lambda row: row[0]):
-        yield r"\midrule"
-        for row in group:
-            yield latex_line(_emphasised(row, escape_latex, r"\sodsignificant{{{}}}"))
+def _emphasised(
+    rows: Sequence[Sequence[str]], escape: Callable[[str], str], style: str
+) -> list[list[str]]:
+    """Escape the cells of rows, and format the cells that end with "*" by ``style``."""
+    return [
+        [style.format(escape(c[:-1])) if c.endswith("*") else escape(c) for c in row]
+        for row in rows
+    ]
 
 
 def to_json(found: AllPairs) -> str:
@@ -94,7 +84,7 @@ def to_json(found: AllPairs) -> str:
     content = {
         "alpha": ALPHA,
         "draws": found.draws,
-        "seed": found.seed,
+        "seed": SEED,
         "comparisons": [_entry(item) for item in found.comparisons],
         "notes": found.notes,
     }
@@ -182,7 +172,7 @@ def _legend(found: AllPairs) -> list[str]:
     level = format_score(ALPHA, 2)
     lines = [
         "significance: average rank, 1 is the best; +N −M: better than N methods, worse than M, by "
-        f"the paired bootstrap over images ({found.draws} draws, seed {found.seed}) with Holm's "
+        f"the paired bootstrap over images ({found.draws} draws, seed {SEED}) with Holm's "
         f"correction for all pairs of a set and metric, level {level}",
         "differences: mean over the images (p after Holm's correction); max and mean are of each "
         "image's own curve",

@@ -3,21 +3,15 @@
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from mutualformer_sod.files import write_text
 from mutualformer_sod.metrics.registry import COLUMNS, Column
 from mutualformer_sod.metrics.results import Results, Row
+from mutualformer_sod.report import tables
 from mutualformer_sod.report.published import with_published
-from mutualformer_sod.report.tables import (
-    cell_text,
-    images_text,
-    numbered_marks,
-    rank_rows,
-    text_table,
-)
 
 _LATEX_SPECIAL = {
     **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -69,7 +63,7 @@ def write_results(
     write_text(output / "table.csv", csv_table(rows, columns, protocol))
     write_text(output / "table.md", markdown_table(rows, columns, protocol, digits))
     write_text(output / "table.tex", latex_table(rows, columns, protocol, digits))
-    return "\n".join([text_table(rows, columns, digits), *protocol, *results.notes])
+    return "\n".join([tables.text_table(rows, columns, digits), *protocol, *results.notes])
 
 
 def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str]) -> str:
@@ -80,12 +74,12 @@ def csv_table(rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[st
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    ranks = {name: rank_rows(rows, name) for name in columns}
+    ranks = {name: tables.rank_rows(rows, name) for name in columns}
     titles = [title for name in columns for title in (name, f"{name}_rank")]
     writer.writerow(["set", "images", "method", "kind", *titles, "marks"])
     for i, row in enumerate(rows):
         values = [v for n in columns for v in (row.scores.get(n, ""), ranks[n][i] or "")]
-        head = [row.set_name, images_text(row), row.method, row.kind]
+        head = [row.set_name, tables.images_text(row), row.method, row.kind]
         writer.writerow([*head, *values, "; ".join(row.marks)])
     return text.getvalue() + "".join(f"# {line}\n" for line in protocol)
 
@@ -94,18 +88,18 @@ def markdown_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
     """Return the table as Markdown, with the best, second and third score of a set marked."""
-    numbers = numbered_marks(rows)
-    ranks = {name: rank_rows(rows, name) for name in columns}
+    numbers = tables.numbered_marks(rows)
+    ranks = {name: tables.rank_rows(rows, name) for name in columns}
     titles = [f"{COLUMNS[name].title} {COLUMNS[name].arrow}" for name in columns]
     lines = markdown_head(["Set", "Images", "Method", *titles], names=(0, 2))
     for i, row in enumerate(rows):
         noted = "".join(f"<sup>{numbers[mark]}</sup>" for mark in row.marks)
         scores = [
-            _MARKDOWN_RANKS.get(ranks[name][i], "{}").format(cell_text(row, name, digits))
+            _MARKDOWN_RANKS.get(ranks[name][i], "{}").format(tables.cell_text(row, name, digits))
             for name in columns
         ]
         names = [escape_markdown(name) for name in (row.set_name, row.method)]
-        lines.append(markdown_line([names[0], images_text(row) + noted, names[1], *scores]))
+        lines.append(markdown_line([names[0], tables.images_text(row) + noted, names[1], *scores]))
     lines.append("")
     lines += [f"<sup>{n}</sup> {escape_markdown(mark)}  " for mark, n in numbers.items()]
     lines.append("Per set: **best**, <u>second</u>, *third*.  ")
@@ -133,25 +127,34 @@ def latex_table(
     rows: Sequence[Row], columns: Sequence[str], protocol: Sequence[str], digits: int = 3
 ) -> str:
     r"""Return a LaTeX table that needs booktabs; a document may define the table's macros first."""
-    numbers = numbered_marks(rows)
-    ranks = {name: rank_rows(rows, name) for name in columns}
+    numbers = tables.numbered_marks(rows)
+    ranks = {name: tables.rank_rows(rows, name) for name in columns}
+    cells = []
+    for i, row in enumerate(rows):
+        noted = ",".join(str(numbers[mark]) for mark in row.marks)
+        images = tables.images_text(row) + (rf"\textsuperscript{{{noted}}}" if noted else "")
+        scores = [_latex_score(row, name, digits, ranks[name][i]) for name in columns]
+        cells.append([escape_latex(row.set_name), images, escape_latex(row.method), *scores])
     titles = [latex_title(COLUMNS[name]) for name in columns]
-    lines = [r"\begin{tabular}{lrl" + "c" * len(columns) + "}", r"\toprule"]
-    lines.append(latex_line(["Set", "Images", "Method", *titles]))
-    for _, group in groupby(range(len(rows)), key=lambda i: rows[i].set_name):
-        lines.append(r"\midrule")
-        for i in group:
-            row = rows[i]
-            noted = ",".join(str(numbers[mark]) for mark in row.marks)
-            images = images_text(row) + (rf"\textsuperscript{{{noted}}}" if noted else "")
-            scores = [_latex_score(row, name, digits, ranks[name][i]) for name in columns]
-            names = escape_latex(row.set_name), escape_latex(row.method)
-            lines.append(latex_line([names[0], images, names[1], *scores]))
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    feet = [rf"\textsuperscript{{{n}}}\,{escape_latex(mark)}" for mark, n in numbers.items()]
-    feet += [escape_latex(line) for line in protocol]
-    notes = "\\\\\n".join(feet)
-    return _LATEX_HEAD + "\n".join(lines) + f"\n\n\\smallskip\n{{\\footnotesize\n{notes}\n\\par}}\n"
+    notes = [rf"\textsuperscript{{{n}}}\,{escape_latex(mark)}" for mark, n in numbers.items()]
+    notes += [escape_latex(line) for line in protocol]
+    lines = latex_lines("tabular", ["Set", "Images", "Method", *titles], cells)
+    return _LATEX_HEAD + "\n".join([*lines, "", *latex_notes(notes)])
+
+
+def latex_lines(kind: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a tabular or longtable, with a rule wherever the first column changes."""
+    columns = "lrl" + "c" * (len(head) - 3)
+    lines = [rf"\begin{{{kind}}}{{{columns}}}", r"\toprule", _latex_line(head)]
+    lines += [r"\endhead"] if kind == "longtable" else []
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        lines += [r"\midrule", *map(_latex_line, group)]
+    return [*lines, r"\bottomrule", rf"\end{{{kind}}}"]
+
+
+def latex_notes(notes: Iterable[str]) -> list[str]:
+    """Return the lines of the notes below a table."""
+    return [r"\smallskip", r"{\footnotesize", "\\\\\n".join(notes), "\\par}\n"]
 
 
 def latex_title(column: Column) -> str:
@@ -160,13 +163,12 @@ def latex_title(column: Column) -> str:
     return rf"${column.latex}$\,{arrow}"
 
 
-def latex_line(cells: Sequence[str]) -> str:
-    """Join cells to a row of a LaTeX table."""
+def _latex_line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
 def _latex_score(row: Row, column: str, digits: int, rank: int | None) -> str:
-    text = cell_text(row, column, digits)
+    text = tables.cell_text(row, column, digits)
     if row.kind == "difference":
         text = f"${text}$"
     elif text == "-":

@@ -49,16 +49,13 @@ def compare(
         One difference for each metric that both methods have, in the order of the table columns.
     """
     names = [name for name in COLUMNS if name in first and name in second]
-    if not names:
-        return []
     differences = np.stack([first[name] - second[name] for name in names])  # (M, N)
     number = differences.shape[1]
     rng = np.random.default_rng(seed)
     means = []
-    for start in range(0, RESAMPLES, _BATCH):
+    for _ in range(RESAMPLES // _BATCH):
         # Number of draws of each image: (batch, N).
-        size = min(_BATCH, RESAMPLES - start)
-        times = rng.multinomial(number, np.full(number, 1.0 / number), size)
+        times = rng.multinomial(number, np.full(number, 1.0 / number), _BATCH)
         means.append(differences @ times.T / number)  # (M, batch)
     low, high = np.percentile(np.concatenate(means, axis=1), [2.5, 97.5], axis=1)
     found = []

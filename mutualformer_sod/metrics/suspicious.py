@@ -1,4 +1,4 @@
-"""Find pairs of swapped maps, which match the ground truth of the other image far better."""
+"""Find maps and ground truths that are probably wrong although they can be scored."""
 
 from __future__ import annotations
 
@@ -13,11 +13,33 @@ import numpy as np
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.io import read_saliency
 from mutualformer_sod.imaging.masks import read_mask
+from mutualformer_sod.metrics.evaluator import ImageScores
+from mutualformer_sod.metrics.pair import CONSTANT_MAP, EMPTY_GT, FULL_GT
 
+_LEVELS = np.arange(256)
 _POOR_IOU = 0.3  # maps with a larger IoU are not suspected
 _KEPT = 40  # number of maps of a set, those with the lowest IoU, that are compared in pairs
 _SIDE = 32  # side of the compared thumbnails in pixels
-_GOOD_FIT, _GAIN = 0.6, 0.4  # minimum correlation with the other ground truth, and minimum gain
+_GOOD_FIT, _GAIN = 0.6, 0.4  # minimum correlation with the other ground truth, and gain
+
+
+def suspicions(image: ImageScores) -> list[str]:
+    """Return the kinds of errors that a map probably has.
+
+    - "black": all black, although the image has foreground.
+    - "constant": constant, but not black.
+    - "zero_one": only the values 0 and 1, scored as v/255.
+    - "inverted": the mean is higher on the background than on the foreground.
+    """
+    if CONSTANT_MAP in image.flags:
+        if image.brightest > 0:
+            return ["constant"]
+        return [] if EMPTY_GT in image.flags else ["black"]
+    found = ["zero_one"] if image.brightest <= 1 else []
+    if EMPTY_GT in image.flags or FULL_GT in image.flags:
+        return found
+    on_background, on_foreground = image.quantised @ _LEVELS / image.quantised.sum(axis=1)
+    return [*found, "inverted"] if on_background > on_foreground else found
 
 
 @dataclass(frozen=True)
@@ -46,7 +68,10 @@ def is_suspect(iou: float) -> bool:
 
 
 class SwapSearch:
-    """Collect the maps with the lowest IoU of one method on one set, and find swapped pairs."""
+    """The maps of one method on one set that may be swapped, those with the lowest IoU.
+
+    The map of each image of a swapped pair matches the ground truth of the other far better.
+    """
 
     def __init__(self) -> None:
         self._poorest: list[tuple[float, str, Path, Path, Thumbnails | None]] = []
