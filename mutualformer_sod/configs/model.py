@@ -16,7 +16,6 @@ from mutualformer_sod.configs.fusion import (
     find_fusion,
     fusion_options,
     make_fusion_config,
-    restrict_to_method,
 )
 from mutualformer_sod.configs.renamed import current_names, stored_options
 from mutualformer_sod.configs.switches import Switches, check, switch
@@ -91,11 +90,8 @@ class DecoderConfig(Switches):
     side_heads: int = switch(3, "0 or more", lambda v: v >= 0)
 
 
-_PARTS = {  # functions that build the parts of a configuration
-    "encoder": EncoderConfig,
-    "fusion": lambda **options: make_fusion_config(**restrict_to_method(options)),
-    "decoder": DecoderConfig,
-}
+# Functions that build the parts of a configuration.
+_PARTS = {"encoder": EncoderConfig, "fusion": make_fusion_config, "decoder": DecoderConfig}
 
 
 @dataclass(frozen=True)
