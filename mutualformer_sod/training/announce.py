@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -52,7 +51,7 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     return line + f"  {record['images_per_second']:.1f} images/s"
 
 
-def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -> str:
+def describe_end(run: Run, epoch: int, choice: str, sha256: str) -> str:
     """Describe a finished run, with its cost, the released epoch and the weights file.
 
     Args:
@@ -62,7 +61,7 @@ def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -
     """
     epochs = counted(run.config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log_file = output / LOG_FILE  # missing if a user deleted the log and resumed the run
+    log_file = run.output / LOG_FILE  # missing if a user deleted the log and resumed the run
     lines = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else []
     log = [json.loads(line) for line in lines]
     cost = ""
@@ -75,5 +74,5 @@ def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -
     return (
         f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {epoch} "
         f"({choice}){cost}\n"
-        f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
+        f"weights: {run.output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import random
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mutualformer_sod.configs.model import DEPTH, IMAGENET_MEAN, IMAGENET_STD
+from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
@@ -27,6 +28,8 @@ from mutualformer_sod.training.distillation import Teacher
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.optimiser import freeze_encoder, make_optimizer
 from mutualformer_sod.training.run_folder import CHECKPOINTS
+from mutualformer_sod.training.second_modality import check_teacher, settle_modality
+from mutualformer_sod.training.sets import TrainingData
 
 _POSITION = ("epoch", "step", "sums", "images", "seconds", "grad_norms", "best", "log_lines")
 _log = logging.getLogger(__name__)
@@ -34,6 +37,12 @@ _log = logging.getLogger(__name__)
 
 class Run:
     """A run in progress.
+
+    Args:
+        overrides: fields of the model configuration that differ from the preset.
+        output: the folder of the run.
+        options: ``run_options`` of the run, stored in each checkpoint.
+        state: the checkpoint to resume from, for `restore`; None for a new run.
 
     Attributes:
         model: the network with the training weights.
@@ -50,25 +59,28 @@ class Run:
         amp: precision "off", "bf16" or "fp16", from ``settle_amp``.
         fingerprint: fingerprint of the data at the start of the run.
         log_lines: number of lines of log.jsonl at the position of the run.
+        saved_at: time of the last checkpoint of this process, by ``time.perf_counter``.
     """
 
     def __init__(
         self,
         config: TrainConfig,
         overrides: dict[str, Any],
-        images: int,
-        global_batch: int,
-        fingerprint: str,
+        data: TrainingData,
+        output: Path,
+        options: dict[str, Any],
         device: torch.device,
-        pretrained: str | None,
-        amp: str,
-        second_modality: str = DEPTH,
+        state: dict[str, Any] | None,
     ) -> None:
-        self.config, self.device = config, device
+        self.config, self.output, self.options, self.device = config, output, options, device
+        self.amp = settle_amp(config.amp, device, state)
+        self.second_modality = settle_modality(config, data.modality, state)
         torch.manual_seed(config.seed)
-        source = True if pretrained == "imagenet" else pretrained or False
+        # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
+        source = config.pretrained if state is None else None
+        source = True if source == "imagenet" else source or False
         self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
-        self.model.config = replace(self.model.config, second_modality=second_modality)
+        self.model.config = replace(self.model.config, second_modality=self.second_modality.name)
         if world_size() > 1 and device.type == "cuda":  # no effect without BatchNorm
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         if config.channels_last:
@@ -76,20 +88,21 @@ class Run:
         if config.grad_checkpointing:
             self.model.encoder.set_grad_checkpointing()
         self.optimizer = make_optimizer(self.model, config)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
         self.teacher = None
         if config.teacher:
             self.teacher = Teacher(config.teacher, config.teacher_ratio, device)
-        self.amp = amp
-        self.global_batch = global_batch
-        self.fingerprint = fingerprint
-        self.updates_per_epoch = math.ceil(images / global_batch)
+            check_teacher(self.teacher, config, data.modality)
+        self.fingerprint = data.fingerprint
+        self.global_batch = options["images_per_update"]
+        self.updates_per_epoch = math.ceil(data.epoch_images / self.global_batch)
         self.image_size = (self.model.config.image_size,) * 2
         self.log_lines = self.checkpoints = 0
         self.best: dict[str, Any] = {"epoch": 0, "score": math.inf, "file": None}
         self.network: nn.Module = self.model
         self.frozen: bool | None = None
+        self.saved_at = time.perf_counter()
         self.start_epoch(0)
 
     @property
@@ -138,12 +151,10 @@ class Run:
         """Return a context in which the model has averaged weights, if configured."""
         return self.ema.applied_to(self.model) if self.ema else contextlib.nullcontext()
 
-    def save(self, output: Path, options: dict[str, Any], new_best: float | None = None) -> None:
+    def save(self, new_best: float | None = None) -> None:
         """Write a checkpoint on the first process; every process must call this method.
 
-        Args:
-            options: ``run_options`` of the run, stored in the checkpoint.
-            new_best: score of the finished epoch if the score is the lowest (best) so far, or None.
+        ``new_best`` is the score of the finished epoch if it is the lowest (best) so far, or None.
         """
         rng = gather(_rng_states(self.device))
         self.checkpoints += 1
@@ -151,13 +162,13 @@ class Run:
             self.best = {"epoch": self.epoch, "score": new_best, "file": None}
         if not is_main():
             return
-        folder = output / CHECKPOINTS
+        folder = self.output / CHECKPOINTS
         if new_best is not None:
             with self.averaged():
                 state = {"epoch": self.epoch, "model": unique_state(self.model)}
                 self.best["file"] = save_checkpoint(folder, "best", self.epoch, state).name
         state = {name: getattr(self, name) for name in _POSITION} | {
-            "options": options,
+            "options": self.options,
             "fingerprint": self.fingerprint,
             "teacher": self.teacher and self.teacher.sha256,
             "amp": self.amp,
@@ -172,25 +183,26 @@ class Run:
         }
         save_checkpoint(folder, "last", self.checkpoints, state)
         drop_old_checkpoints(folder)
+        self.saved_at = time.perf_counter()
 
-    def restore(self, state: dict[str, Any], output: Path) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Restore a checkpoint; raise InputError if the data, teacher or model has changed."""
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
-                f"{output}: the training or validation data changed since the run was started "
+                f"{self.output}: the training or validation data changed since the run was started "
                 "(names or sizes of files). Fix: restore the files, or pass another `output`."
             )
         if self.teacher and state.get("teacher") != self.teacher.sha256:
             raise InputError(
-                f"`teacher` {self.config.teacher}: the weights changed since the run {output} was "
-                "started. Fix: restore the file, or pass another `output`."
+                f"`teacher` {self.config.teacher}: the weights changed since the run {self.output} "
+                "was started. Fix: restore the file, or pass another `output`."
             )
         try:
             load_unique_state(self.model, state["model"])
         except InputError as error:
             raise InputError(
-                f"{output}: checkpoint: {error}. Fix: restore the checkpoint, or pass another "
-                "`output`."
+                f"{self.output}: checkpoint: {error}. Fix: restore the checkpoint, or pass "
+                "another `output`."
             ) from error
         # Older checkpoints do not store the normalisation; their runs used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))

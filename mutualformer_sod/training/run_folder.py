@@ -19,6 +19,7 @@ import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
 from mutualformer_sod.configs.renamed import stored_options
 from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.distributed import world_size
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import naming, write_json, write_text
 from mutualformer_sod.output_folder import OutputFolder
@@ -158,9 +159,7 @@ def add_to_log(output: Path, record: dict[str, Any]) -> None:
         log.write(json.dumps(record) + "\n")
 
 
-def describe_start(
-    device: torch.device, amp: str, processes: int, fingerprint: str
-) -> dict[str, Any]:
+def describe_start(device: torch.device, amp: str, fingerprint: str) -> dict[str, Any]:
     """Return the record of a start, with time, code, versions, device and data."""
     packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
@@ -176,7 +175,7 @@ def describe_start(
         "versions": versions,
         "device": f"{device} ({name})",
         "amp": amp,
-        "processes": processes,
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": fingerprint,
     }

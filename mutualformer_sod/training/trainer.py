@@ -21,11 +21,12 @@ from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.signals import StopRequest
-from mutualformer_sod.training import announce, run_folder, second_modality
+from mutualformer_sod.training import announce, run_folder
 from mutualformer_sod.training.checkpoints import load_checkpoint
 from mutualformer_sod.training.ema import Ema
-from mutualformer_sod.training.run import Run, settle_amp
+from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import plan_epoch
+from mutualformer_sod.training.second_modality import describe_other_modality
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
@@ -84,29 +85,14 @@ def _train(
         torch.backends.cudnn.benchmark = False
     data = gather_training_data(config, make_config(config.preset, **overrides))
     device = distributed.start_processes(config.device)
-    # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
-    pretrained = config.pretrained if state is None else None
-    amp = settle_amp(config.amp, device, state)
+    run = Run(config, overrides, data, output, options, device, state)
     taken = []
-    second = second_modality.settle(config, data.modality, state)
-    run = Run(
-        config,
-        overrides,
-        data.epoch_images,
-        global_batch,
-        data.fingerprint,
-        device,
-        pretrained,
-        amp,
-        second.name,
-    )
-    second_modality.check_teacher(run.teacher, config, data.modality)
     if state is not None:
-        run.restore(state, output)
+        run.restore(state)
     elif config.init_weights or config.finetune:
         load = load_network if config.finetune else load_encoder
         start = config.finetune or config.init_weights
-        taken = [load(run.model, start), second_modality.describe_other_modality(start, second)]
+        taken = [load(run.model, start), describe_other_modality(start, run.second_modality)]
         if run.ema:  # the average must not begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the main process writes to the folder, and must agree.
@@ -117,7 +103,7 @@ def _train(
         )
     if distributed.is_main():
         # The folder is created after all checks, because wrong options must not leave a folder.
-        start = run_folder.describe_start(device, amp, distributed.world_size(), data.fingerprint)
+        start = run_folder.describe_start(device, run.amp, data.fingerprint)
         held.enter_context(run_folder.open_run(output, options, start, state))
         if data.val is not None:
             write_text(output / run_folder.VAL_FILE, "\n".join(data.val.names) + "\n")
@@ -130,43 +116,41 @@ def _train(
             if "extended_from" in options:
                 print(announce.describe_extension(config, options["extended_from"][-1]))
     with StopRequest() as stop:
-        loop = _Loop(run, data, output, options, stop)
+        loop = _Loop(run, data, stop)
         while run.epoch < config.epochs:
             loop.train_epoch()
             loop.finish_epoch()
     if distributed.is_main():
-        _release_weights(output, data, run, options)
+        _release_weights(data, run)
     return output
 
 
-def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
+def _release_weights(data: TrainingData, run: Run) -> None:
     """Write the weights of the best validated epoch, or of the last epoch if none is validated."""
     config = run.config
-    best = load_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
+    best = load_checkpoint(run.output / run_folder.CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
     protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
     protocol |= {"code": run_folder.describe_code()}
     protocol |= {"images_per_update": run.global_batch, "amp": run.amp}
-    protocol |= {k: v for k, v in options.items() if k == "extended_from"}
+    protocol |= {k: v for k, v in run.options.items() if k == "extended_from"}
     if config.pretrained == AUTO:
         name = run.model.config.encoder.pretrained
         protocol["backbone_weights"] = describe_backbone_weights(name)
     dtype = getattr(torch, config.weights_dtype)
-    sha256 = save_weights(run.model, output / run_folder.WEIGHTS_FILE, protocol, dtype)
-    print(announce.describe_end(output, run, best["epoch"], protocol["choice"], sha256))
+    sha256 = save_weights(run.model, run.output / run_folder.WEIGHTS_FILE, protocol, dtype)
+    print(announce.describe_end(run, best["epoch"], protocol["choice"], sha256))
 
 
 class _Loop:
     """Run the epochs of a training run, save checkpoints and stop on a signal."""
 
-    def __init__(
-        self, run: Run, data: TrainingData, output: Path, options: dict[str, Any], stop: StopRequest
-    ) -> None:
-        self.run, self.data = run, data
-        self.output, self.options, self.stop = output, options, stop
+    def __init__(self, run: Run, data: TrainingData, stop: StopRequest) -> None:
+        self.run, self.data, self.stop = run, data, stop
         self.is_main = distributed.is_main()
-        self.board = Board(output, run.updates) if run.config.tensorboard and self.is_main else None
-        self.saved_at = time.perf_counter()
+        self.board = None
+        if run.config.tensorboard and self.is_main:
+            self.board = Board(run.output, run.updates)
 
     def train_epoch(self) -> None:
         """Compute the remaining updates of the current epoch."""
@@ -191,7 +175,7 @@ class _Loop:
             begun_at = time.perf_counter()
             for parts in progress:
                 # Each process has its own clock and signals; ``update_weights`` exchanges both.
-                waited = time.perf_counter() - self.saved_at
+                waited = time.perf_counter() - run.saved_at
                 due = self.is_main and waited > 60 * config.checkpoint_minutes
                 update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
                 images = min(run.global_batch, len(order) - run.step * run.global_batch)
@@ -209,7 +193,7 @@ class _Loop:
                 signal, due = update.requests
                 every = config.checkpoint_steps
                 if signal or due or (every and run.updates % every == 0):
-                    self.save()
+                    run.save()
                 if signal:
                     self.leave(signal)
 
@@ -235,7 +219,7 @@ class _Loop:
         if self.data.val is not None:
             scores = validate(run, self.data.val, self.stop)
             if scores is None:
-                self.save()
+                run.save()
                 self.leave(max(distributed.gather(self.stop.signal or 0)))
             record["val"], score = scores, scores["loss"]
         if self.board:
@@ -244,21 +228,17 @@ class _Loop:
         if self.is_main:
             # The log is written first. If the process is killed before the checkpoint, resuming
             # removes the extra line.
-            run_folder.add_to_log(self.output, record)
+            run_folder.add_to_log(run.output, record)
         run.log_lines += 1
-        self.save(score if score < run.best["score"] else None)
+        run.save(score if score < run.best["score"] else None)
         if self.is_main:
             print(announce.describe_epoch(record, config.epochs), flush=True)
-
-    def save(self, new_best: float | None = None) -> None:
-        self.run.save(self.output, self.options, new_best)
-        self.saved_at = time.perf_counter()
 
     def leave(self, signal: int) -> NoReturn:
         """Raise Stopped for a run that was saved."""
         run = self.run
         raise Stopped(
             signal,
-            f"saved {self.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
+            f"saved {run.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
             f"{run.step} of {run.updates_per_epoch}: the same command with --resume continues",
         )
