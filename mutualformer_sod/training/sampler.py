@@ -15,12 +15,10 @@ class MicroBatch:
         ratio: number of images divided by the number of images of the update. A process
             without a remaining image computes one image with ratio 0, because every process must
             participate.
-        ends_update: whether the optimiser steps after this micro-batch.
     """
 
-    indices: tuple[int, ...]
+    indices: list[int]
     ratio: float
-    ends_update: bool
 
 
 def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int = 0) -> list[int]:
@@ -73,8 +71,6 @@ def plan_epoch(
         for number in range(rounds):
             part = number * world_size + rank
             mine = images[bounds[part] : bounds[part + 1]]
-            parts.append(
-                MicroBatch(tuple(mine or images[:1]), len(mine) / len(images), number == rounds - 1)
-            )
+            parts.append(MicroBatch(mine or images[:1], len(mine) / len(images)))
         updates.append(parts)
     return updates
