@@ -1,8 +1,7 @@
 """Configuration and registry of the fusion methods.
 
-Each method is one file of ``models/fusion``. The file of a method declares a module and a
-configuration with the method's switches; ``register_fusion`` adds both to the registry. The
-command line, the cost benchmark, the comparison and the tests read the registry.
+Each method is one file of ``models/fusion``. The file declares a module and a configuration with
+the method's switches; ``register_fusion`` adds both to the registry.
 """
 
 import dataclasses
@@ -28,8 +27,7 @@ class FusionConfig(Switches):
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
         fine_width: width of the levels that convolutions fuse: all finer than the coarsest stride.
-        NEEDS: option -> (other option, value): the option has an effect only with this value
-            of the other option.
+        NEEDS: option -> (other option, value that the other option needs for an effect).
     """
 
     NEEDS: ClassVar[Mapping[str, tuple[str, str]]] = {}
@@ -92,10 +90,7 @@ class Method:
         return {item.name: item for item in dataclasses.fields(self.config)}
 
     def why_unused(self, name: str, options: Mapping[str, Any]) -> str | None:
-        """Return the reason why an option has no effect in combination with ``options``.
-
-        The result is None if the option has an effect, or if no fusion has this option.
-        """
+        """Return the reason why an option of a fusion has no effect with ``options``, or None."""
         own = self.switches
         if name not in own:
             users = [other.name for other in fusion_methods().values() if name in other.switches]
@@ -172,14 +167,8 @@ def make_fusion_config(fusion: str = DEFAULT_FUSION, **options: Any) -> FusionCo
 
 
 def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Combine the common options of several networks with the options of one of these networks.
-
-    Args:
-        common: flat options of the model; an option without effect in this network is dropped.
-        own: flat options of this network; they include the fusion.
-    """
-    options = {**common, **own}
-    method = find_fusion(options.get("fusion", DEFAULT_FUSION))
+    """Add to the options of one network, with its fusion, the common options that affect it."""
+    options, method = {**common, **own}, find_fusion(own["fusion"])
     return {n: common[n] for n in common if not method.why_unused(n, options)} | dict(own)
 
 

@@ -45,13 +45,9 @@ def words(metavar: str, *choices: str) -> Value:
 
 
 def check_fields(part: object, form: str = "{}") -> None:
-    """Check types and limits of an instance of a configuration dataclass.
+    """Raise InputError for an illegal type or value in an instance of a configuration dataclass.
 
-    Args:
-        form: format of a field's name in messages.
-
-    Raises:
-        InputError: a value is illegal; the message names the field and the legal values.
+    ``form`` is the format of a field's name in messages.
     """
     hints = get_type_hints(type(part))
     for item in dataclasses.fields(part):
@@ -110,10 +106,7 @@ def switch(
 ) -> Any:
     """Declare a dataclass field as an option of the model.
 
-    Args:
-        want: description of the legal values.
-        accepts: function that returns whether a value is legal.
-        choices: legal strings, in place of ``want`` and ``accepts``.
+    ``want`` describes the values that ``accepts`` accepts; ``choices`` replaces both.
     """
     value = words("", *choices) if choices else Value("", accepts, want)
     return dataclasses.field(default=default, metadata={"value": value})

@@ -39,10 +39,8 @@ class Run:
     """A run in progress.
 
     Args:
-        overrides: fields of the model configuration that differ from the preset.
-        output: the folder of the run.
         options: ``run_options`` of the run, stored in each checkpoint.
-        state: the checkpoint to resume from, for `restore`; None for a new run.
+        state: the checkpoint to resume from, by `restore`; None for a new run.
 
     Attributes:
         model: the network with the training weights.
@@ -52,12 +50,9 @@ class Run:
             ``ema`` is None without ``config.ema_decay``.
         epoch, step: number of finished epochs, and of finished updates of the current epoch.
         sums: losses of the current epoch by name, summed over the images.
-        images, seconds, grad_norms: number of images, time in seconds and sum of the gradient norms
-            of the current epoch.
-        teacher: the ``Teacher`` of ``config.teacher``, or None.
+        images, seconds, grad_norms: images, seconds and sum of gradient norms of the epoch so far.
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: precision "off", "bf16" or "fp16", from ``settle_amp``.
-        fingerprint: fingerprint of the data at the start of the run.
         log_lines: number of lines of log.jsonl at the position of the run.
         saved_at: time of the last checkpoint of this process, by ``time.perf_counter``.
     """
@@ -65,21 +60,21 @@ class Run:
     def __init__(
         self,
         config: TrainConfig,
-        overrides: dict[str, Any],
         data: TrainingData,
-        output: Path,
         options: dict[str, Any],
         device: torch.device,
         state: dict[str, Any] | None,
     ) -> None:
-        self.config, self.output, self.options, self.device = config, output, options, device
+        self.config, self.options, self.device = config, options, device
+        self.output = Path(config.output)
         self.amp = settle_amp(config.amp, device, state)
         self.second_modality = settle_modality(config, data.modality, state)
         torch.manual_seed(config.seed)
         # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
         source = config.pretrained if state is None else None
         source = True if source == "imagenet" else source or False
-        self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
+        model = build_model(config.preset, pretrained=source, **options["model_overrides"])
+        self.model = model.to(device)
         self.model.config = replace(self.model.config, second_modality=self.second_modality.name)
         if world_size() > 1 and device.type == "cuda":  # no effect without BatchNorm
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
@@ -220,10 +215,8 @@ class Run:
 def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
     """Return the precision "off", "bf16" or "fp16", equal in all processes and starts of a run.
 
-    Args:
-        asked: ``amp`` of this start. In a resumed run, "auto" selects the precision at the start of
-            the run. In a new run, "auto" selects "off" if its choices differ between the processes.
-        state: the checkpoint to resume from; None for a new run.
+    If ``asked``, the option ``amp``, is "auto", a resumed run keeps its precision. A new run has
+    "off" if the choices of "auto" differ between the processes.
 
     Raises:
         InputError: the precision is fp16 on a device other than CUDA, or differs from the precision
@@ -235,23 +228,21 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
     if state is None:
         amps = set(gather(pick_amp(asked, device)))
-        amp = amps.pop() if len(amps) == 1 else "off"
-    else:
-        if amp == "auto":
-            amp = "off" if device.type == "cpu" else pick_amp(amp, device)
-        if asked not in ("auto", amp):
-            raise InputError(
-                f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
-                "this precision, or pass another `output`."
-            )
-        here = pick_amp("auto", device)
-        if asked == "auto" and amp != here and is_main():
-            _log.warning(
-                "the run continues with --amp %s, as at the start; on this device auto selects %s",
-                *(amp, here),
-            )
-        pick_amp(amp, device)  # warns if this precision is slow
-    return amp
+        return amps.pop() if len(amps) == 1 else "off"
+    if amp == "auto":
+        amp = "off" if device.type == "cpu" else pick_amp(amp, device)
+    if asked not in ("auto", amp):
+        raise InputError(
+            f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
+            "this precision, or pass another `output`."
+        )
+    here = pick_amp("auto", device)
+    if asked == "auto" and amp != here and is_main():
+        _log.warning(
+            "the run continues with --amp %s, as at the start; on this device auto selects %s",
+            *(amp, here),
+        )
+    return pick_amp(amp, device)  # warns if this precision is slow
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:

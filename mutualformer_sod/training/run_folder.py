@@ -38,11 +38,8 @@ def run_options(
     config: TrainConfig, overrides: dict[str, Any], global_batch: int
 ) -> dict[str, Any]:
     """Return the content of config.json, as plain JSON data."""
-    options = {
-        "train": dataclasses.asdict(config),
-        "model_overrides": overrides,
-        "images_per_update": global_batch,
-    }
+    train = dataclasses.asdict(config)
+    options = {"train": train, "model_overrides": overrides, "images_per_update": global_batch}
     return json.loads(json.dumps(options, default=str))  # tuples become lists, as in the JSON file
 
 
@@ -52,7 +49,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     Args:
         options: ``run_options`` of this start. If the run is or was extended after its end, the
             earlier numbers of epochs are added as ``extended_from``.
-        resume: None, "last", or "previous" for the checkpoint before the last.
+        resume: as in ``train``.
 
     Raises:
         InputError: ``resume`` is None, but the folder contains a run; the options differ from the
@@ -186,13 +183,12 @@ def describe_code() -> dict[str, Any]:
     root = Path(mutualformer_sod.__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(root), *arguments]
         try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "mutualformer_sod")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

@@ -37,10 +37,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return the number of replayed images, at most ``pool``, for ``images`` other images.
-
-    ``ratio`` is the number of replayed images divided by the number of all images of an epoch.
-    """
+    """Return the number of replayed images, at most ``pool``, to be ``ratio`` of an epoch."""
     return min(pool, round(images * ratio / (1 - ratio)))
 
 
@@ -58,8 +55,7 @@ def plan_epoch(
         rank, world_size: number of this process, from 0, and number of processes.
 
     Returns:
-        The micro-batches of this process for each update. Every process has the same number of
-        micro-batches.
+        The micro-batches of this process for each update, as many as in every other process.
     """
     updates = []
     for start in range(0, len(order), global_batch):

@@ -16,12 +16,8 @@ def settle_modality(
 ) -> Modality:
     """Return the second modality of a training run.
 
-    The maps of the sets determine the modality. Without maps, the checkpoint or the weights of
-    ``finetune`` determine the modality; the default is depth.
-
-    Args:
-        found: modality of the maps of the sets; None if the sets have no maps.
-        state: the checkpoint to resume from; None for a new run.
+    The maps of the sets determine the modality. Without maps (``found`` None), the checkpoint or
+    the weights of ``finetune`` determine the modality; the default is depth.
 
     Raises:
         InputError: an option needs distances, but the maps have no distances; the sets do not have

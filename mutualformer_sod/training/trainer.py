@@ -85,7 +85,7 @@ def _train(
         torch.backends.cudnn.benchmark = False
     data = gather_training_data(config, make_config(config.preset, **overrides))
     device = distributed.start_processes(config.device)
-    run = Run(config, overrides, data, output, options, device, state)
+    run = Run(config, data, options, device, state)
     taken = []
     if state is not None:
         run.restore(state)
