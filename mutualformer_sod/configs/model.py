@@ -17,8 +17,13 @@ from mutualformer_sod.configs.fusion import (
     fusion_options,
     make_fusion_config,
 )
-from mutualformer_sod.configs.renamed import current_names, stored_options
-from mutualformer_sod.configs.switches import Switches, check, switch
+from mutualformer_sod.configs.switches import (
+    Switches,
+    check,
+    current_names,
+    stored_options,
+    switch,
+)
 from mutualformer_sod.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -7,13 +7,20 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
-from mutualformer_sod.configs.renamed import RENAMED
 from mutualformer_sod.errors import InputError
+
+# Options of earlier versions, which commands, weights files and runs may contain.
+_RENAMED = {
+    "taps": "feature_blocks",
+    "blocks_per_tap": "blocks_per_level",
+    "min_lr_share": "min_lr_ratio",
+}
+_REMOVED = ("attention_stride",)  # this option never changed a network
 
 
 def check(condition: bool, name: str, value: object, want: str) -> None:
@@ -120,6 +127,16 @@ class Switches:
         check_fields(self)
 
 
+def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options under their current names."""
+    return {_RENAMED.get(name, name): value for name, value in options.items()}
+
+
+def stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a file under their current names, without removed options."""
+    return {n: value for n, value in current_names(options).items() if n not in _REMOVED}
+
+
 def parse_fields(assignments: list[str]) -> dict[str, Any]:
     """Parse the assignments of ``--set``, such as "epsilon=0.5", as a dictionary of typed values.
 
@@ -129,7 +146,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
     fields = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        name = RENAMED.get(name, name)
+        name = _RENAMED.get(name, name)
         if not equals:
             raise InputError(
                 f"--set {assignment!r} has no value. Fix: pass FIELD=VALUE, e.g. epsilon=0.5."

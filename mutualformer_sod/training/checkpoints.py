@@ -65,12 +65,11 @@ def load_checkpoint(path: Path, remedy: str = _RESTORE) -> dict[str, Any]:
     """
     if not path.is_file() or not _NAME.fullmatch(path.name):
         raise InputError(f"{path}: no such checkpoint. {remedy}")
-    state = load_torch_file(path) if is_intact(path) else None
-    if not isinstance(state, dict):
+    if not is_intact(path):
         raise InputError(
             f"{path}: damaged: its content does not match the checksum in its name. {remedy}"
         )
-    return state
+    return load_torch_file(path)
 
 
 def is_intact(path: Path) -> bool:

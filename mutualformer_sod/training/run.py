@@ -193,6 +193,8 @@ class Run:
                 "was started. Fix: restore the file, or pass another `output`."
             )
         try:
+            if self.ema:
+                self.ema.load_state_dict(self.model, state["ema"])
             load_unique_state(self.model, state["model"])
         except InputError as error:
             raise InputError(
@@ -202,8 +204,6 @@ class Run:
         # Older checkpoints do not store the normalisation; their runs used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.checkpoints = state["number"]

@@ -17,7 +17,7 @@ import torch
 
 import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
-from mutualformer_sod.configs.renamed import stored_options
+from mutualformer_sod.configs.switches import stored_options
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import world_size
 from mutualformer_sod.errors import InputError, counted

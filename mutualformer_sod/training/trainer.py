@@ -48,8 +48,7 @@ def train(
             "previous" continues from the checkpoint before the last. None starts a new run.
 
     Returns:
-        The folder of the run, with config.json, starts.json, log.jsonl, checkpoints and, at the
-        end, weights.safetensors.
+        The folder of the run.
 
     Raises:
         InputError: the data or options cannot be used, ``resume`` is None but the folder contains
