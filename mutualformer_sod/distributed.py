@@ -91,17 +91,8 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
-    """Return the element-wise sum of a list over all processes, in float64."""
-    return _reduce(values, device, "SUM")
-
-
-def max_over_processes(values: list[float], device: torch.device) -> list[float]:
-    """Return the element-wise maximum of a list over all processes."""
-    return _reduce(values, device, "MAX")
-
-
-def _reduce(values: list[float], device: torch.device, operation: str) -> list[float]:
+def all_reduce(values: list[float], device: torch.device, operation: str) -> list[float]:
+    """Return the element-wise "SUM" or "MAX" of a list over all processes, in float64."""
     if world_size() == 1:
         return values
     tensor = torch.tensor(values, dtype=torch.float64, device=device)

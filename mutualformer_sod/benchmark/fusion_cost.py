@@ -19,7 +19,6 @@ from mutualformer_sod.configs.fusion import (
     fusion_methods,
     make_fusion_config,
     refuse_unused,
-    restrict_to_method,
 )
 from mutualformer_sod.configs.model import make_config, option_owners
 from mutualformer_sod.errors import InputError
@@ -140,8 +139,7 @@ def _make_layers(
     modules: list[nn.Module] = [plain.streams[0]]
     for name in fusions:
         encoder = _OneBlock(dim)
-        options = restrict_to_method({"fusion": name, "dim": dim} | fields)
-        config = make_fusion_config(**options)
+        config = make_fusion_config(name, dim=dim, **fields)
         fusion = build_fusion(config, encoder).eval()
         modules += [encoder.streams[0], fusion]
         if config.method.in_encoder:

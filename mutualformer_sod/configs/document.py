@@ -22,27 +22,25 @@ def with_tables(document: str) -> str:
     """
 
     def generate(found: re.Match[str]) -> str:
-        table = recipes_table() if found[2] is None else options_table(found[2])
-        return f"<!-- {found[1]} -->\n{table}"
+        rows = _recipe_rows() if found[2] is None else _option_rows(found[2])
+        return "\n".join([f"<!-- {found[1]} -->", *rows, ""])
 
     return _TABLE.sub(generate, document)
 
 
-def options_table(group: str) -> str:
-    """Return the Markdown table of one group of options."""
+def _option_rows(group: str) -> list[str]:
     rows = ["| option | default | effect | `--resume` may change it |", "|---|---|---|---|"]
     for name, declared in options_of(TrainConfig).items():
         if declared.group == group:
             flag = f"{flag_of(name)} {declared.value.metavar}".strip()
             default = describe_default(TrainConfig, name)
             rows.append(f"| `{flag}` | {default} | {declared.effect} | {declared.resume.text} |")
-    return "\n".join(rows) + "\n"
+    return rows
 
 
-def recipes_table() -> str:
-    """Return the Markdown table of the recipes."""
+def _recipe_rows() -> list[str]:
     rows = [f"| `{name}` | {text} |" for name, text in DESCRIPTIONS.items()]
-    return "\n".join(["| recipe | training |", "|---|---|", *rows]) + "\n"
+    return ["| recipe | training |", "|---|---|", *rows]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Configuration and registry of the fusion methods.
 
-Each method is one file of ``models/fusion``. The file of a method declares a module and a
-configuration with the method's switches; ``register_fusion`` adds both to the registry. The
-command line, the cost benchmark, the comparison and the tests read the registry.
+Each method is one file of ``models/fusion``. The file declares a module and a configuration with
+the method's switches; ``register_fusion`` adds both to the registry.
 """
 
 import dataclasses
@@ -28,8 +27,7 @@ class FusionConfig(Switches):
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
         fine_width: width of the levels that convolutions fuse: all finer than the coarsest stride.
-        NEEDS: option -> (other option, value): the option has an effect only with this value
-            of the other option.
+        NEEDS: option -> (other option, value that the other option needs for an effect).
     """
 
     NEEDS: ClassVar[Mapping[str, tuple[str, str]]] = {}
@@ -92,10 +90,7 @@ class Method:
         return {item.name: item for item in dataclasses.fields(self.config)}
 
     def why_unused(self, name: str, options: Mapping[str, Any]) -> str | None:
-        """Return the reason why an option has no effect in combination with ``options``.
-
-        The result is None if the option has an effect, or if no fusion has this option.
-        """
+        """Return the reason why an option of a fusion has no effect with ``options``, or None."""
         own = self.switches
         if name not in own:
             users = [other.name for other in fusion_methods().values() if name in other.switches]
@@ -156,38 +151,24 @@ def fusion_options() -> set[str]:
 
 
 def make_fusion_config(fusion: str = DEFAULT_FUSION, **options: Any) -> FusionConfig:
-    """Build the configuration of a method.
+    """Build the configuration of a method, without the switches that only other methods have.
+
+    Presets and weights files of older versions contain options of every method.
 
     Raises:
         InputError: a name, option or value is illegal.
     """
-    method = find_fusion(fusion)
+    method, known = find_fusion(fusion), fusion_options()
     for name in options:
-        if name not in method.switches:
-            reason = method.why_unused(name, options) or "no fusion has it"
-            raise InputError(f"{name} has no effect: {reason}. Fix: leave {name} out.")
-    return method.config(fusion=fusion, **options)
-
-
-def restrict_to_method(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``options`` without the switches that only other methods have.
-
-    Presets and weights files of older versions contain options of every method.
-    """
-    method = find_fusion(options.get("fusion", DEFAULT_FUSION))
-    foreign = fusion_options() - set(method.switches)
-    return {name: value for name, value in options.items() if name not in foreign}
+        if name not in known:
+            raise InputError(f"{name} has no effect: no fusion has it. Fix: leave {name} out.")
+    own = {name: value for name, value in options.items() if name in method.switches}
+    return method.config(fusion=fusion, **own)
 
 
 def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Combine the common options of several networks with the options of one of these networks.
-
-    Args:
-        common: flat options of the model; an option without effect in this network is dropped.
-        own: flat options of this network; they include the fusion.
-    """
-    options = {**common, **own}
-    method = find_fusion(options.get("fusion", DEFAULT_FUSION))
+    """Add to the options of one network, with its fusion, the common options that affect it."""
+    options, method = {**common, **own}, find_fusion(own["fusion"])
     return {n: common[n] for n in common if not method.why_unused(n, options)} | dict(own)
 
 

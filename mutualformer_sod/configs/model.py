@@ -16,10 +16,14 @@ from mutualformer_sod.configs.fusion import (
     find_fusion,
     fusion_options,
     make_fusion_config,
-    restrict_to_method,
 )
-from mutualformer_sod.configs.renamed import current_names, stored_options
-from mutualformer_sod.configs.switches import Switches, check, switch
+from mutualformer_sod.configs.switches import (
+    Switches,
+    check,
+    current_names,
+    stored_options,
+    switch,
+)
 from mutualformer_sod.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -40,10 +44,9 @@ class EncoderConfig(Switches):
         backbone: any timm model with features (ViT or hierarchical).
         feature_blocks: ViT blocks whose features are used, counted from 1; unused in other models.
         share: use one set of weights for both streams, except for the normalisation layers.
-        stem: embedding of the patches of a ViT. "patch" is the ViT's own projection. "hybrid"
-            uses residual convolutions; their maps at strides of 4 or more are also features. The
-            name of a timm model selects this pretrained network; its maps at strides 4 and 8 are
-            also features.
+        stem: embedding of the patches of a ViT: its own projection ("patch"), residual
+            convolutions ("hybrid") or a pretrained timm model of this name. The maps of the last
+            two at strides of 4 or more are also features.
         encoder_drop_path: stochastic depth rate.
         stem_width: width of the hybrid stem at stride 4; half at stride 2. GroupNorm has 8 groups.
         stem_blocks: number of residual blocks of the hybrid stem for each stride from 4 on.
@@ -91,11 +94,8 @@ class DecoderConfig(Switches):
     side_heads: int = switch(3, "0 or more", lambda v: v >= 0)
 
 
-_PARTS = {  # functions that build the parts of a configuration
-    "encoder": EncoderConfig,
-    "fusion": lambda **options: make_fusion_config(**restrict_to_method(options)),
-    "decoder": DecoderConfig,
-}
+# Functions that build the parts of a configuration.
+_PARTS = {"encoder": EncoderConfig, "fusion": make_fusion_config, "decoder": DecoderConfig}
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,9 @@ class ModelConfig(Switches):
         preset: name of the preset on which the configuration is based.
         image_size: side in pixels for which the model is built; inputs may have other sizes.
         depth_rule: conversion of a depth map to [0, 1], see ``data.depth.encoding``.
-        second_modality: name of the second modality in training, besides colour. The
-            training sets determine this name (``data.modality``); ``make_config`` does not.
+        second_modality: name of the second modality in training, which the training sets determine.
         mean, std: normalisation of the colour channels, in units of [0, 1]. None: the values of
             the pretrained backbone, which the weights file records.
-        encoder, fusion, decoder: options of the parts.
     """
 
     preset: str
@@ -138,10 +136,7 @@ class ModelConfig(Switches):
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a nested plain dictionary, ready for JSON.
-
-        ``second_modality`` is omitted if it is depth, as in files of older versions.
-        """
+        """Return a plain dictionary for JSON, without a second modality that is depth."""
         values = dataclasses.asdict(self)
         if self.second_modality == DEPTH:
             del values["second_modality"]
@@ -150,8 +145,6 @@ class ModelConfig(Switches):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
         """Rebuild a configuration written by ``to_dict``.
-
-        Older versions wrote the switches of all fusions; switches of other methods are ignored.
 
         Raises:
             InputError: a field is unknown to this version or has an illegal value.
@@ -259,11 +252,7 @@ def replace_options(preset: str, overrides: Mapping[str, Any]) -> ModelConfig:
 
 
 def overrides_of(config: ModelConfig) -> dict[str, Any]:
-    """Return the options of a configuration that differ from those of its preset.
-
-    ``make_config`` rebuilds ``config`` from the preset and these options, except for the
-    normalisation, which the weights file contains.
-    """
+    """Return the options, without the normalisation, that differ from those of the preset."""
     fusion = config.fusion.fusion
     preset = replace_options(config.preset, {"fusion": fusion})
     changed = {} if fusion == make_config(config.preset).fusion.fusion else {"fusion": fusion}
@@ -279,9 +268,7 @@ def overrides_of(config: ModelConfig) -> dict[str, Any]:
 def option_owners(of_fusions: Iterable[str] | None = None) -> dict[str, str]:
     """Return the part of the configuration that has each option; "model" is the top level.
 
-    Args:
-        of_fusions: names of the options of all fusion methods; None reads the registry, which
-            imports torch.
+    ``of_fusions`` has the options of all fusions; None reads the registry, which imports torch.
     """
     owners = dict.fromkeys(("image_size", "depth_rule", "mean", "std"), "model")
     owners |= dict.fromkeys((item.name for item in dataclasses.fields(EncoderConfig)), "encoder")

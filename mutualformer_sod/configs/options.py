@@ -74,19 +74,12 @@ def option(
     Args:
         group: heading in ``--help`` and in docs/training.md; "" for the required options.
         effect: help text.
-        rules: at most one rule of each class. Without ``Resume``, a resumed run must have the
-            same value as before.
+        rules: at most one rule of each class. Without ``Resume``, the value must stay in a resumed
+            run.
     """
-    given = {type(rule): rule for rule in rules}
-    declared = Option(
-        group=group,
-        value=value,
-        help=effect,
-        unset=given[Unset].text if Unset in given else "",
-        need=given.get(Need),
-        resume=given.get(Resume, _SAME),
-        recorded=given.get(Recorded),
-    )
+    given = {Unset: Unset(""), Resume: _SAME} | {type(rule): rule for rule in rules}
+    need, recorded = given.get(Need), given.get(Recorded)
+    declared = Option(group, value, effect, given[Unset].text, need, given[Resume], recorded)
     return dataclasses.field(default=default, metadata={"option": declared, "value": value})
 
 
@@ -104,11 +97,7 @@ def describe_default(config: type, name: str) -> str:
 
 
 def check_options(config: Any) -> None:
-    """Convert paths to strings, and in tuple fields a string to a tuple; check types and limits.
-
-    Raises:
-        InputError: a value has the wrong type or is outside its limit.
-    """
+    """Convert paths to strings, and in tuple fields a string to a tuple; check types and limits."""
     for name, kind in field_types(type(config)).items():
         value = getattr(config, name)
         if isinstance(value, os.PathLike):
@@ -125,10 +114,9 @@ _OFF = (None, False, 0, (), ("auto",))
 
 
 def check_effects(config: Any, given: dict[str, Any]) -> None:
-    """Refuse an option of ``given`` that has no effect in combination with other options.
+    """Raise InputError for an option of ``given`` that the other options make ineffective.
 
-    Raises:
-        InputError: an option has no effect. A value that switches an option off is always accepted.
+    A value that switches an option off is always accepted.
     """
     for name, declared in options_of(config).items():
         need, value = declared.need, getattr(config, name)
@@ -147,9 +135,7 @@ def recorded_options(config: Any) -> dict[str, Any]:
 def differing_options(config: Any, before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Describe the changes of options that are not allowed in a resumed run.
 
-    Args:
-        before: values at the start of the run, as read from JSON.
-        now: values of this start, as written to JSON.
+    ``before`` and ``now`` are the values of the run's start and of this start, as in JSON.
     """
     return [
         f"{name} was {before.get(name)!r} and is now {now[name]!r}"

@@ -26,8 +26,7 @@ def make_train_config(recipe: str | None = None, **fields: Any) -> TrainConfig:
 
     Raises:
         InputError: the recipe is unknown, a value is illegal, or one of ``fields`` has no effect
-            in combination with other options. Options of the recipe without an effect, and values
-            that switch an option off, are accepted.
+            (`check_effects`). Options of the recipe without an effect are accepted.
     """
     if recipe is not None and recipe not in RECIPES:
         raise InputError(f"`recipe` {recipe!r} is unknown. Fix: pass one of {', '.join(RECIPES)}.")

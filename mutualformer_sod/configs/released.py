@@ -39,13 +39,12 @@ def released_weights() -> dict[str, Path]:
 
 
 def find_weights(given: str | os.PathLike[str]) -> Path:
-    """Find a weights file by its path, its folder, or the name of released weights.
+    """Find a weights file by its path, its ``save_pretrained`` folder, or the released name.
 
-    A file is preferred to released weights of the same name. A folder must have
-    been written by ``save_pretrained``.
+    A file is preferred to released weights of the same name.
 
     Raises:
-        InputError: ``given`` is no weights file, folder with weights, or name of released weights.
+        InputError: nothing is found.
     """
     path = Path(given)
     for file in (path, path / HUB_FILE):
@@ -91,6 +90,6 @@ def _names(path: Path) -> Iterator[str]:
     parts = [*path.parts[1:-1], path.stem]
     if path.stem in _USUAL_STEMS and len(parts) > 1:
         parts.pop()
-    for count in range(1, len(parts) + 1):
-        yield "/".join(parts[-count:])
+    for start in reversed(range(len(parts))):
+        yield "/".join(parts[start:])
     yield str(path)

@@ -7,13 +7,20 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
-from mutualformer_sod.configs.renamed import RENAMED
 from mutualformer_sod.errors import InputError
+
+# Options of earlier versions, which commands, weights files and runs may contain.
+_RENAMED = {
+    "taps": "feature_blocks",
+    "blocks_per_tap": "blocks_per_level",
+    "min_lr_share": "min_lr_ratio",
+}
+_REMOVED = ("attention_stride",)  # this option never changed a network
 
 
 def check(condition: bool, name: str, value: object, want: str) -> None:
@@ -45,13 +52,9 @@ def words(metavar: str, *choices: str) -> Value:
 
 
 def check_fields(part: object, form: str = "{}") -> None:
-    """Check types and limits of an instance of a configuration dataclass.
+    """Raise InputError for an illegal type or value in an instance of a configuration dataclass.
 
-    Args:
-        form: format of a field's name in messages.
-
-    Raises:
-        InputError: a value is illegal; the message names the field and the legal values.
+    ``form`` is the format of a field's name in messages.
     """
     hints = get_type_hints(type(part))
     for item in dataclasses.fields(part):
@@ -110,10 +113,7 @@ def switch(
 ) -> Any:
     """Declare a dataclass field as an option of the model.
 
-    Args:
-        want: description of the legal values.
-        accepts: function that returns whether a value is legal.
-        choices: legal strings, in place of ``want`` and ``accepts``.
+    ``want`` describes the values that ``accepts`` accepts; ``choices`` replaces both.
     """
     value = words("", *choices) if choices else Value("", accepts, want)
     return dataclasses.field(default=default, metadata={"value": value})
@@ -127,6 +127,16 @@ class Switches:
         check_fields(self)
 
 
+def current_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options under their current names."""
+    return {_RENAMED.get(name, name): value for name, value in options.items()}
+
+
+def stored_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a file under their current names, without removed options."""
+    return {n: value for n, value in current_names(options).items() if n not in _REMOVED}
+
+
 def parse_fields(assignments: list[str]) -> dict[str, Any]:
     """Parse the assignments of ``--set``, such as "epsilon=0.5", as a dictionary of typed values.
 
@@ -136,7 +146,7 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
     fields = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        name = RENAMED.get(name, name)
+        name = _RENAMED.get(name, name)
         if not equals:
             raise InputError(
                 f"--set {assignment!r} has no value. Fix: pass FIELD=VALUE, e.g. epsilon=0.5."

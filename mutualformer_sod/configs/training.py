@@ -1,6 +1,5 @@
 """Configuration of a training run, with the only declaration of each option."""
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,8 +22,8 @@ _run = partial(option, "run")
 _SWITCH, _NAME, _SET, _FILE, _DIR = map(Value, ("", "NAME", "SET", "FILE", "DIR"))
 _COUNT = Value("N", lambda v: v >= 1, "1 or more")
 _COUNT_0 = Value("N", lambda v: v >= 0, "0 or more")
-_NUMBER_0 = Value("X", lambda v: math.isfinite(v) and v >= 0, "0 or more")
-_POSITIVE = Value("X", lambda v: math.isfinite(v) and v > 0, "a positive number")
+_NUMBER_0 = Value("X", lambda v: v >= 0, "0 or more")
+_POSITIVE = Value("X", lambda v: v > 0, "a positive number")
 _RATIO = Value("RATIO", lambda v: 0 <= v <= 1, "a ratio from 0 to 1")
 _RATIO_BELOW_1 = Value("RATIO", lambda v: 0 <= v < 1, "a ratio in [0, 1)")
 _RATIO_ABOVE_0 = Value("RATIO", lambda v: 0 < v <= 1, "a ratio above 0, at most 1")

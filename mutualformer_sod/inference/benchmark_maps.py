@@ -21,7 +21,7 @@ from mutualformer_sod.data.depth.polarity import encodings_by_name
 from mutualformer_sod.data.discovery.sets import SodSet, refuse_other_modality
 from mutualformer_sod.data.training.dataset import SodDataset
 from mutualformer_sod.data.training.loader import make_loader
-from mutualformer_sod.distributed import is_main, rank, sum_over_processes, wait_for_all, world_size
+from mutualformer_sod.distributed import all_reduce, is_main, rank, wait_for_all, world_size
 from mutualformer_sod.errors import counted
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import write_map
@@ -163,7 +163,7 @@ def _write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
 def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
     """Print the images per second, and the time in the network as a ratio of the running time."""
     totals = [float(sum(part)) for part in zip(_Timing(), *timings, strict=True)]
-    images, start_up, running, model = sum_over_processes(totals, device)
+    images, start_up, running, model = all_reduce(totals, device, "SUM")
     if is_main() and images:
         processes = world_size()
         print(

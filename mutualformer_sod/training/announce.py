@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -33,10 +32,8 @@ def describe_batch(run: Run) -> str:
     rounds = math.ceil(run.global_batch / (run.config.batch_size * processes))
     images = math.ceil(run.global_batch / (rounds * processes))
     times = f", in {rounds} rounds" if rounds > 1 else ""
-    batch_norm = any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-        for module in run.model.modules()
-    )
+    kind = nn.modules.batchnorm._BatchNorm
+    batch_norm = any(isinstance(m, kind) and m.training for m in run.model.modules())
     if batch_norm and (rounds > 1 or (processes > 1 and run.device.type == "cpu")):
         times += " (BatchNorm uses only these images: the result differs from one large batch)"
     sees = f"an update has {counted(run.global_batch, 'image')}"
@@ -52,17 +49,11 @@ def describe_epoch(record: dict[str, Any], epochs: int) -> str:
     return line + f"  {record['images_per_second']:.1f} images/s"
 
 
-def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -> str:
-    """Describe a finished run, with its cost, the released epoch and the weights file.
-
-    Args:
-        epoch: number of the released epoch.
-        choice: rule that selected the epoch.
-        sha256: checksum of the weights file.
-    """
+def describe_end(run: Run, epoch: int, choice: str, sha256: str) -> str:
+    """Describe a finished run, with its cost, and the released epoch and its weights file."""
     epochs = counted(run.config.epochs, "epoch")
     parameters = sum(parameter.numel() for parameter in run.model.parameters())
-    log_file = output / LOG_FILE  # missing if a user deleted the log and resumed the run
+    log_file = run.output / LOG_FILE  # missing if a user deleted the log and resumed the run
     lines = log_file.read_text(encoding="utf-8").splitlines() if log_file.exists() else []
     log = [json.loads(line) for line in lines]
     cost = ""
@@ -75,5 +66,5 @@ def describe_end(output: Path, run: Run, epoch: int, choice: str, sha256: str) -
     return (
         f"done: {parameters / 1e6:.2f} M parameters, {epochs}, released epoch {epoch} "
         f"({choice}){cost}\n"
-        f"weights: {output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
+        f"weights: {run.output / WEIGHTS_FILE} (sha256 {sha256[:12]})"
     )

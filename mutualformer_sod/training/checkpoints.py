@@ -16,7 +16,6 @@ import torch
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256, load_torch_file
 
-KEPT = 2  # number of newest checkpoints of each kind that are not removed
 _RESTORE = "Fix: restore the file, or start a run with another `output`."
 _NAME = re.compile(r"(last|best)-(\d{6,})-([0-9a-f]{32})\.pt")
 
@@ -28,7 +27,6 @@ def save_checkpoint(folder: Path, kind: str, number: int, state: dict[str, Any])
         folder: folder of the run's checkpoints; created if missing.
         kind: "last" or "best".
         number: number of the checkpoint, larger than all earlier numbers of the kind.
-        state: dictionary of tensors, numbers, strings, None, lists, tuples and dictionaries.
 
     Returns:
         Path of the file ``<kind>-<number>-<checksum>.pt``.
@@ -67,12 +65,11 @@ def load_checkpoint(path: Path, remedy: str = _RESTORE) -> dict[str, Any]:
     """
     if not path.is_file() or not _NAME.fullmatch(path.name):
         raise InputError(f"{path}: no such checkpoint. {remedy}")
-    state = load_torch_file(path) if is_intact(path) else None
-    if not isinstance(state, dict):
+    if not is_intact(path):
         raise InputError(
             f"{path}: damaged: its content does not match the checksum in its name. {remedy}"
         )
-    return state
+    return load_torch_file(path)
 
 
 def is_intact(path: Path) -> bool:
@@ -82,16 +79,17 @@ def is_intact(path: Path) -> bool:
 
 def find_checkpoints(folder: Path, kind: str) -> list[Path]:
     """Return the paths of the checkpoints of a kind, "last" or "best", newest first."""
-    if not folder.is_dir():
-        return []
-    found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    ordered = sorted(((int(m[2]), path) for m, path in found if m[1] == kind), reverse=True)
-    return [path for _, path in ordered]
+    found = [path for path in folder.glob(f"{kind}-*.pt") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=_number, reverse=True)
+
+
+def _number(path: Path) -> int:
+    return int(_NAME.fullmatch(path.name)[2])
 
 
 def drop_old_checkpoints(folder: Path) -> None:
     """Remove temporary files and all checkpoints except the newest two of each kind."""
-    kept = {path for kind in ("last", "best") for path in find_checkpoints(folder, kind)[:KEPT]}
+    kept = {path for kind in ("last", "best") for path in find_checkpoints(folder, kind)[:2]}
     for path in folder.iterdir():
         leftover = path.name.startswith(".") and path.suffix == ".tmp"
         if leftover or (_NAME.fullmatch(path.name) and path not in kept):
@@ -102,7 +100,7 @@ def drop_later_checkpoints(folder: Path, last: int, best: int) -> None:
     """Remove "last" checkpoints with numbers above ``last``, and "best" ones above ``best``."""
     for kind, number in (("last", last), ("best", best)):
         for path in find_checkpoints(folder, kind):
-            if int(_NAME.fullmatch(path.name)[2]) > number:
+            if _number(path) > number:
                 path.unlink(missing_ok=True)
 
 

@@ -10,8 +10,6 @@ from mutualformer_sod.models.weights import content_sha256, load_weights, unique
 class Teacher:
     """A trained network in eval mode.
 
-    The weights never change, so a resumed run gets the same maps.
-
     Args:
         path: a ``.safetensors`` file, or the name of released weights.
         ratio: weight of the teacher's map in the ground truth, in [0, 1].

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.weights import unique_state
+from mutualformer_sod.models.weights import load_unique_state, unique_state
 
 
 class Ema:
@@ -61,20 +60,14 @@ class Ema:
         """Return the number of updates and the averages without copying the averages."""
         return {"updates": self.updates, "averages": self.averages}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the updates and averages of ``state_dict``; raise InputError for other shapes."""
-        ours, theirs = (
-            {name: tuple(tensor.shape) for name, tensor in averages.items()}
-            for averages in (self.averages, state["averages"])
-        )
-        if different := ours.items() ^ theirs.items():
-            name, _ = min(different)
-            raise InputError(
-                f"the checkpoint's averaged weights are of another model: the shape of {name!r} is "
-                f"{theirs.get(name)} in the checkpoint and {ours.get(name)} in this run. Fix: "
-                "restore the checkpoint"
-            )
-        _copy(state["averages"], self.averages)
+    def load_state_dict(self, model: nn.Module, state: dict[str, Any]) -> None:
+        """Restore ``state_dict`` by way of the model, which then has the averaged weights.
+
+        Raises:
+            InputError: the averages are of another model.
+        """
+        load_unique_state(model, state["averages"])
+        self.averages = {name: tensor.clone() for name, tensor in unique_state(model).items()}
         self.updates = state["updates"]
 
 

@@ -7,12 +7,12 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from mutualformer_sod.configs.training import SCHEDULES, TrainConfig
+from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.models.skeleton import timm_skeleton
 
-PRETRAINED_ENCODER_SCALE = 0.1
-LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
+_PRETRAINED_ENCODER_SCALE = 0.1
+_LEARNED_INPUTS = ("pos_embed", "cls_token", "reg_token", "no_depth")
 _TOP = math.inf  # layer number of all parameters outside the encoder, the last in sorted order
 
 
@@ -25,15 +25,15 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     A.6). ``peak_lr`` of each group is the group's peak rate.
 
     Raises:
-        InputError (a ValueError): ``layer_decay`` is set, but timm defines no layers.
+        InputError: ``layer_decay`` is set, but timm defines no layers.
     """
     scale = config.encoder_lr_scale
     if scale is None:
-        scale = PRETRAINED_ENCODER_SCALE if config.pretrained or config.finetune else 1.0
+        scale = _PRETRAINED_ENCODER_SCALE if config.pretrained or config.finetune else 1.0
     decay = config.layer_decay
     layers, count = ({}, 0) if decay is None else encoder_layers(model)
     fusion = getattr(model, "fusion", None)
-    undecayed = (*LEARNED_INPUTS, *(fusion.config.method.undecayed if fusion else ()))
+    undecayed = (*_LEARNED_INPUTS, *(fusion.config.method.undecayed if fusion else ()))
     groups = defaultdict(list)
     for name, parameter in model.named_parameters():  # shared parameters once
         layer = layers.get(name, 0) if name.startswith("encoder.") else _TOP
@@ -65,13 +65,11 @@ def encoder_layers(model: nn.Module, option: str = "layer_decay") -> tuple[dict[
 
     In a plain ViT, layer 0 is the patch embedding with the stem, the position embedding and the
     prefix tokens. Layer i + 1 is block i, and the last layer includes the final normalisation. In a
-    hierarchical model, layer 0 is the stem, and the next layers are the stages.
-
-    Args:
-        option: training option that needs the layers, for the error message.
+    hierarchical model, layer 0 is the stem, and the next layers are the stages. ``option`` is the
+    training option that needs the layers, for the error message.
 
     Raises:
-        InputError (a ValueError): timm defines no layers for this backbone.
+        InputError: timm defines no layers for this backbone.
     """
     layers = {}
     for stream in ("rgb_stream", "depth_stream"):
@@ -90,56 +88,45 @@ def _layer_matcher(backbone: nn.Module, name: str, option: str) -> dict:
         raise InputError(
             f"`{option}`: timm defines no layers for {name}. Fix: leave `{option}` out."
         )
-    matcher = source.group_matcher(coarse=not backbone.is_plain)
     if backbone.is_plain:
-        return matcher
+        return source.group_matcher(coarse=False)
 
     def flattened(pattern: str | list) -> str | list:  # the wrapper's name of stages.0 is stages_0
         if isinstance(pattern, str):
             return pattern.replace(r"\.", "[._]")
         return [(flattened(expression), suffix) for expression, suffix in pattern]
 
-    return {part: flattened(pattern) for part, pattern in matcher.items()}
+    return {part: flattened(found) for part, found in source.group_matcher(coarse=True).items()}
 
 
-def schedule(
-    step: int,
-    total_steps: int,
-    warmup_steps: int,
-    kind: str = "cosine",
-    poly_power: float = 0.9,
-    min_ratio: float = 0.0,
-) -> float:
+def schedule(config: TrainConfig, step: int, updates_per_epoch: int) -> float:
     """Return the ratio of the learning rate at ``step`` (from 0) to the peak learning rate.
 
     ``LambdaLR`` is not used. The ratio is a function of the position alone, so a resumed or
     extended run needs no scheduler state, which existing checkpoints lack.
 
-    The warm-up is linear, up to 1. Then the ratio is min_ratio + (1 - min_ratio) f(t), where t is 0
-    at the end of the warm-up and 1 at ``total_steps``. The function f is one of
+    The warm-up is linear, up to 1. Then the ratio is r + (1 - r) f(t) with r = ``min_lr_ratio``,
+    where t is 0 at the end of the warm-up and 1 at the end of training. The function f is one of
         cosine      (1 + cos(pi t)) / 2
         poly        (1 - t)^poly_power
         constant    1
-    The schedule of F3Net has no warm-up; its f is
-        triangular  1 - |2 (step + 1) / (total_steps + 1) - 1|
-
-    Raises:
-        InputError (a ValueError): ``kind`` is unknown.
+    The schedule of F3Net has no warm-up; for N steps, its f is
+        triangular  1 - |2 (step + 1) / (N + 1) - 1|
     """
-    if kind not in SCHEDULES:
-        raise InputError(f"`schedule` {kind}: unknown. Fix: pass one of {', '.join(SCHEDULES)}.")
-    if kind == "triangular":
-        shape = 1 - abs(2 * min(1.0, (step + 1) / (total_steps + 1)) - 1)
-    elif step < warmup_steps:
-        return (step + 1) / warmup_steps
+    total = config.epochs * updates_per_epoch
+    warmup = round(config.warmup_epochs * updates_per_epoch)
+    if config.schedule == "triangular":
+        shape = 1 - abs(2 * min(1.0, (step + 1) / (total + 1)) - 1)
+    elif step < warmup:
+        return (step + 1) / warmup
     else:
-        t = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        t = min(1.0, (step - warmup) / max(1, total - warmup))
         shape = {
             "cosine": 0.5 * (1 + math.cos(math.pi * t)),
-            "poly": (1 - t) ** poly_power,
+            "poly": (1 - t) ** config.poly_power,
             "constant": 1.0,
-        }[kind]
-    return min_ratio + (1 - min_ratio) * shape
+        }[config.schedule]
+    return config.min_lr_ratio + (1 - config.min_lr_ratio) * shape
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, ratio: float) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import random
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mutualformer_sod.configs.model import DEPTH, IMAGENET_MEAN, IMAGENET_STD
+from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.distributed import gather, is_main, rank, world_size
 from mutualformer_sod.errors import InputError
@@ -27,6 +28,8 @@ from mutualformer_sod.training.distillation import Teacher
 from mutualformer_sod.training.ema import Ema
 from mutualformer_sod.training.optimiser import freeze_encoder, make_optimizer
 from mutualformer_sod.training.run_folder import CHECKPOINTS
+from mutualformer_sod.training.second_modality import check_teacher, settle_modality
+from mutualformer_sod.training.sets import TrainingData
 
 _POSITION = ("epoch", "step", "sums", "images", "seconds", "grad_norms", "best", "log_lines")
 _log = logging.getLogger(__name__)
@@ -34,6 +37,10 @@ _log = logging.getLogger(__name__)
 
 class Run:
     """A run in progress.
+
+    Args:
+        options: ``run_options`` of the run, stored in each checkpoint.
+        state: the checkpoint to resume from, by `restore`; None for a new run.
 
     Attributes:
         model: the network with the training weights.
@@ -43,32 +50,32 @@ class Run:
             ``ema`` is None without ``config.ema_decay``.
         epoch, step: number of finished epochs, and of finished updates of the current epoch.
         sums: losses of the current epoch by name, summed over the images.
-        images, seconds, grad_norms: number of images, time in seconds and sum of the gradient norms
-            of the current epoch.
-        teacher: the ``Teacher`` of ``config.teacher``, or None.
+        images, seconds, grad_norms: images, seconds and sum of gradient norms of the epoch so far.
         best: epoch, score and checkpoint file of the best epoch so far.
         amp: precision "off", "bf16" or "fp16", from ``settle_amp``.
-        fingerprint: fingerprint of the data at the start of the run.
         log_lines: number of lines of log.jsonl at the position of the run.
+        saved_at: time of the last checkpoint of this process, by ``time.perf_counter``.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        overrides: dict[str, Any],
-        images: int,
-        global_batch: int,
-        fingerprint: str,
+        data: TrainingData,
+        options: dict[str, Any],
         device: torch.device,
-        pretrained: str | None,
-        amp: str,
-        second_modality: str = DEPTH,
+        state: dict[str, Any] | None,
     ) -> None:
-        self.config, self.device = config, device
+        self.config, self.options, self.device = config, options, device
+        self.output = Path(config.output)
+        self.amp = settle_amp(config.amp, device, state)
+        self.second_modality = settle_modality(config, data.modality, state)
         torch.manual_seed(config.seed)
-        source = True if pretrained == "imagenet" else pretrained or False
-        self.model = build_model(config.preset, pretrained=source, **overrides).to(device)
-        self.model.config = replace(self.model.config, second_modality=second_modality)
+        # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
+        source = config.pretrained if state is None else None
+        source = True if source == "imagenet" else source or False
+        model = build_model(config.preset, pretrained=source, **options["model_overrides"])
+        self.model = model.to(device)
+        self.model.config = replace(self.model.config, second_modality=self.second_modality.name)
         if world_size() > 1 and device.type == "cuda":  # no effect without BatchNorm
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         if config.channels_last:
@@ -76,20 +83,21 @@ class Run:
         if config.grad_checkpointing:
             self.model.encoder.set_grad_checkpointing()
         self.optimizer = make_optimizer(self.model, config)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == "fp16")
         self.ema = Ema(self.model, config.ema_decay) if config.ema_decay else None
         self.teacher = None
         if config.teacher:
             self.teacher = Teacher(config.teacher, config.teacher_ratio, device)
-        self.amp = amp
-        self.global_batch = global_batch
-        self.fingerprint = fingerprint
-        self.updates_per_epoch = math.ceil(images / global_batch)
+            check_teacher(self.teacher, config, data.modality)
+        self.fingerprint = data.fingerprint
+        self.global_batch = options["images_per_update"]
+        self.updates_per_epoch = math.ceil(data.epoch_images / self.global_batch)
         self.image_size = (self.model.config.image_size,) * 2
         self.log_lines = self.checkpoints = 0
         self.best: dict[str, Any] = {"epoch": 0, "score": math.inf, "file": None}
         self.network: nn.Module = self.model
         self.frozen: bool | None = None
+        self.saved_at = time.perf_counter()
         self.start_epoch(0)
 
     @property
@@ -138,12 +146,10 @@ class Run:
         """Return a context in which the model has averaged weights, if configured."""
         return self.ema.applied_to(self.model) if self.ema else contextlib.nullcontext()
 
-    def save(self, output: Path, options: dict[str, Any], new_best: float | None = None) -> None:
+    def save(self, new_best: float | None = None) -> None:
         """Write a checkpoint on the first process; every process must call this method.
 
-        Args:
-            options: ``run_options`` of the run, stored in the checkpoint.
-            new_best: score of the finished epoch if the score is the lowest (best) so far, or None.
+        ``new_best`` is the score of the finished epoch if it is the lowest (best) so far, or None.
         """
         rng = gather(_rng_states(self.device))
         self.checkpoints += 1
@@ -151,13 +157,13 @@ class Run:
             self.best = {"epoch": self.epoch, "score": new_best, "file": None}
         if not is_main():
             return
-        folder = output / CHECKPOINTS
+        folder = self.output / CHECKPOINTS
         if new_best is not None:
             with self.averaged():
                 state = {"epoch": self.epoch, "model": unique_state(self.model)}
                 self.best["file"] = save_checkpoint(folder, "best", self.epoch, state).name
         state = {name: getattr(self, name) for name in _POSITION} | {
-            "options": options,
+            "options": self.options,
             "fingerprint": self.fingerprint,
             "teacher": self.teacher and self.teacher.sha256,
             "amp": self.amp,
@@ -172,31 +178,32 @@ class Run:
         }
         save_checkpoint(folder, "last", self.checkpoints, state)
         drop_old_checkpoints(folder)
+        self.saved_at = time.perf_counter()
 
-    def restore(self, state: dict[str, Any], output: Path) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Restore a checkpoint; raise InputError if the data, teacher or model has changed."""
         if state["fingerprint"] != self.fingerprint:
             raise InputError(
-                f"{output}: the training or validation data changed since the run was started "
+                f"{self.output}: the training or validation data changed since the run was started "
                 "(names or sizes of files). Fix: restore the files, or pass another `output`."
             )
         if self.teacher and state.get("teacher") != self.teacher.sha256:
             raise InputError(
-                f"`teacher` {self.config.teacher}: the weights changed since the run {output} was "
-                "started. Fix: restore the file, or pass another `output`."
+                f"`teacher` {self.config.teacher}: the weights changed since the run {self.output} "
+                "was started. Fix: restore the file, or pass another `output`."
             )
         try:
+            if self.ema:
+                self.ema.load_state_dict(self.model, state["ema"])
             load_unique_state(self.model, state["model"])
         except InputError as error:
             raise InputError(
-                f"{output}: checkpoint: {error}. Fix: restore the checkpoint, or pass another "
-                "`output`."
+                f"{self.output}: checkpoint: {error}. Fix: restore the checkpoint, or pass "
+                "another `output`."
             ) from error
         # Older checkpoints do not store the normalisation; their runs used ImageNet's values.
         self.model.normalise_with(*state.get("normalisation", (IMAGENET_MEAN, IMAGENET_STD)))
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.ema:
-            self.ema.load_state_dict(state["ema"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         self.checkpoints = state["number"]
@@ -208,10 +215,8 @@ class Run:
 def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -> str:
     """Return the precision "off", "bf16" or "fp16", equal in all processes and starts of a run.
 
-    Args:
-        asked: ``amp`` of this start. In a resumed run, "auto" selects the precision at the start of
-            the run. In a new run, "auto" selects "off" if its choices differ between the processes.
-        state: the checkpoint to resume from; None for a new run.
+    If ``asked``, the option ``amp``, is "auto", a resumed run keeps its precision. A new run has
+    "off" if the choices of "auto" differ between the processes.
 
     Raises:
         InputError: the precision is fp16 on a device other than CUDA, or differs from the precision
@@ -223,23 +228,21 @@ def settle_amp(asked: str, device: torch.device, state: dict[str, Any] | None) -
         raise InputError("`amp` fp16 needs a CUDA device for training. Fix: pass bf16 or off.")
     if state is None:
         amps = set(gather(pick_amp(asked, device)))
-        amp = amps.pop() if len(amps) == 1 else "off"
-    else:
-        if amp == "auto":
-            amp = "off" if device.type == "cpu" else pick_amp(amp, device)
-        if asked not in ("auto", amp):
-            raise InputError(
-                f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
-                "this precision, or pass another `output`."
-            )
-        here = pick_amp("auto", device)
-        if asked == "auto" and amp != here and is_main():
-            _log.warning(
-                "the run continues with --amp %s, as at the start; on this device auto selects %s",
-                *(amp, here),
-            )
-        pick_amp(amp, device)  # warns if this precision is slow
-    return amp
+        return amps.pop() if len(amps) == 1 else "off"
+    if amp == "auto":
+        amp = "off" if device.type == "cpu" else pick_amp(amp, device)
+    if asked not in ("auto", amp):
+        raise InputError(
+            f"`amp` {asked}: the run was started with {amp}. Fix: leave `amp` out to keep "
+            "this precision, or pass another `output`."
+        )
+    here = pick_amp("auto", device)
+    if asked == "auto" and amp != here and is_main():
+        _log.warning(
+            "the run continues with --amp %s, as at the start; on this device auto selects %s",
+            *(amp, here),
+        )
+    return pick_amp(amp, device)  # warns if this precision is slow
 
 
 def _rng_states(device: torch.device) -> dict[str, Any]:

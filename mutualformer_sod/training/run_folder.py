@@ -17,8 +17,9 @@ import torch
 
 import mutualformer_sod
 from mutualformer_sod.configs.options import differing_options
-from mutualformer_sod.configs.renamed import stored_options
+from mutualformer_sod.configs.switches import stored_options
 from mutualformer_sod.configs.training import TrainConfig
+from mutualformer_sod.distributed import world_size
 from mutualformer_sod.errors import InputError, counted
 from mutualformer_sod.files import naming, write_json, write_text
 from mutualformer_sod.output_folder import OutputFolder
@@ -37,11 +38,8 @@ def run_options(
     config: TrainConfig, overrides: dict[str, Any], global_batch: int
 ) -> dict[str, Any]:
     """Return the content of config.json, as plain JSON data."""
-    options = {
-        "train": dataclasses.asdict(config),
-        "model_overrides": overrides,
-        "images_per_update": global_batch,
-    }
+    train = dataclasses.asdict(config)
+    options = {"train": train, "model_overrides": overrides, "images_per_update": global_batch}
     return json.loads(json.dumps(options, default=str))  # tuples become lists, as in the JSON file
 
 
@@ -51,7 +49,7 @@ def find_run(output: Path, options: dict[str, Any], resume: str | None) -> dict[
     Args:
         options: ``run_options`` of this start. If the run is or was extended after its end, the
             earlier numbers of epochs are added as ``extended_from``.
-        resume: None, "last", or "previous" for the checkpoint before the last.
+        resume: as in ``train``.
 
     Raises:
         InputError: ``resume`` is None, but the folder contains a run; the options differ from the
@@ -158,9 +156,7 @@ def add_to_log(output: Path, record: dict[str, Any]) -> None:
         log.write(json.dumps(record) + "\n")
 
 
-def describe_start(
-    device: torch.device, amp: str, processes: int, fingerprint: str
-) -> dict[str, Any]:
+def describe_start(device: torch.device, amp: str, fingerprint: str) -> dict[str, Any]:
     """Return the record of a start, with time, code, versions, device and data."""
     packages = ("torchvision", "timm", "numpy", "opencv-python-headless", "opencv-python")
     versions = {"mutualformer_sod": mutualformer_sod.__version__}
@@ -176,7 +172,7 @@ def describe_start(
         "versions": versions,
         "device": f"{device} ({name})",
         "amp": amp,
-        "processes": processes,
+        "processes": world_size(),
         "threads": torch.get_num_threads(),
         "data_fingerprint": fingerprint,
     }
@@ -187,13 +183,12 @@ def describe_code() -> dict[str, Any]:
     root = Path(mutualformer_sod.__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(root), *arguments]
         try:
-            done = subprocess.run(
-                ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", "mutualformer_sod")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if changed is None else bool(changed)}

@@ -15,12 +15,10 @@ class MicroBatch:
         ratio: number of images divided by the number of images of the update. A process
             without a remaining image computes one image with ratio 0, because every process must
             participate.
-        ends_update: whether the optimiser steps after this micro-batch.
     """
 
-    indices: tuple[int, ...]
+    indices: list[int]
     ratio: float
-    ends_update: bool
 
 
 def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int = 0) -> list[int]:
@@ -39,10 +37,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return the number of replayed images, at most ``pool``, for ``images`` other images.
-
-    ``ratio`` is the number of replayed images divided by the number of all images of an epoch.
-    """
+    """Return the number of replayed images, at most ``pool``, to be ``ratio`` of an epoch."""
     return min(pool, round(images * ratio / (1 - ratio)))
 
 
@@ -60,8 +55,7 @@ def plan_epoch(
         rank, world_size: number of this process, from 0, and number of processes.
 
     Returns:
-        The micro-batches of this process for each update. Every process has the same number of
-        micro-batches.
+        The micro-batches of this process for each update, as many as in every other process.
     """
     updates = []
     for start in range(0, len(order), global_batch):
@@ -73,8 +67,6 @@ def plan_epoch(
         for number in range(rounds):
             part = number * world_size + rank
             mine = images[bounds[part] : bounds[part + 1]]
-            parts.append(
-                MicroBatch(tuple(mine or images[:1]), len(mine) / len(images), number == rounds - 1)
-            )
+            parts.append(MicroBatch(mine or images[:1], len(mine) / len(images)))
         updates.append(parts)
     return updates

@@ -11,15 +11,13 @@ from mutualformer_sod.training.distillation import Teacher
 _OF_DISTANCES = ("paste", "invent_depth")  # options that place objects by distance
 
 
-def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | None) -> Modality:
+def settle_modality(
+    config: TrainConfig, found: Modality | None, state: dict[str, Any] | None
+) -> Modality:
     """Return the second modality of a training run.
 
-    The maps of the sets determine the modality. Without maps, the checkpoint or the weights of
-    ``finetune`` determine the modality; the default is depth.
-
-    Args:
-        found: modality of the maps of the sets; None if the sets have no maps.
-        state: the checkpoint to resume from; None for a new run.
+    The maps of the sets determine the modality. Without maps (``found`` None), the checkpoint or
+    the weights of ``finetune`` determine the modality; the default is depth.
 
     Raises:
         InputError: an option needs distances, but the maps have no distances; the sets do not have
@@ -50,13 +48,13 @@ def settle(config: TrainConfig, found: Modality | None, state: dict[str, Any] | 
     return modality
 
 
-def check_teacher(teacher: Teacher | None, config: TrainConfig, found: Modality | None) -> None:
+def check_teacher(teacher: Teacher, config: TrainConfig, found: Modality | None) -> None:
     """Refuse a teacher whose second modality differs from that of the maps of this run.
 
     ``found`` is the modality of the maps of the sets, or None if the sets have no maps.
     """
     modality = found or (DEPTH if config.invent_depth else None)
-    if teacher is None or modality is None or config.modality == "rgb":
+    if modality is None or config.modality == "rgb":
         return
     if teacher.second_modality != modality.name:
         raise InputError(

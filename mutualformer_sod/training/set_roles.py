@@ -81,9 +81,7 @@ def validation_sets(config: TrainConfig, train_sets: list[SodSet]) -> list[SodSe
 def parse_repeat(items: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return how many times an epoch uses each image, by set, from values SET=K.
 
-    Args:
-        items: the values SET=K; SET may be an alias or the last part of a name.
-        names: names of the training sets.
+    SET may be an alias or the last part of one of ``names``.
 
     Raises:
         InputError: a value is not SET=K with K > 0, a set does not exist, or a set occurs twice.

@@ -1,7 +1,5 @@
 """Write the optional TensorBoard log of a run (extra ``tensorboard``)."""
 
-from pathlib import Path
-
 import torch
 
 from mutualformer_sod.data.training.dataset import SodDataset
@@ -10,30 +8,27 @@ from mutualformer_sod.files import naming
 from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.update import Update
 
-SAMPLES = 4
-
 
 class Board:
     """Write losses, rates and gradient norm of each update, and scores and pictures of each epoch.
 
-    Args:
-        output: the folder of the run; events are written to the subfolder ``tensorboard``.
-        updates: number of updates so far; later entries of an interrupted run are hidden.
+    Events are written to the subfolder ``tensorboard`` of the run. Entries of an interrupted run
+    after the updates so far are hidden.
 
     Raises:
         InputError: TensorBoard is not installed.
     """
 
-    def __init__(self, output: Path, updates: int) -> None:
+    def __init__(self, run: Run) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise InputError(
                 "`tensorboard`: TensorBoard is not installed. Fix: pip install -e '.[tensorboard]'"
             ) from error
-        self.folder = output / "tensorboard"
+        self.folder = run.output / "tensorboard"
         with naming(self.folder):
-            self.writer = SummaryWriter(str(self.folder), purge_step=updates)
+            self.writer = SummaryWriter(str(self.folder), purge_step=run.updates)
 
     def add_update(self, run: Run, update: Update) -> None:
         """Log losses, gradient norm and learning rates of one update of the weights."""
@@ -45,9 +40,8 @@ class Board:
 
     def add_epoch(self, run: Run, scores: dict[str, float], images: SodDataset) -> None:
         """Log an epoch's scores, and rgb, depth, gt and saliency of the first four ``images``."""
-        batch = torch.utils.data.default_collate(
-            [images[index] for index in range(min(SAMPLES, len(images)))]
-        )
+        first = [images[index] for index in range(min(4, len(images)))]
+        batch = torch.utils.data.default_collate(first)
         rgb, depth, has_depth, gt = run.place(batch)
         run.model.eval()
         with torch.inference_mode(), run.averaged():

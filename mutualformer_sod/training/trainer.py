@@ -21,11 +21,12 @@ from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.starting import load_encoder, load_network
 from mutualformer_sod.models.weights import load_unique_state, save_weights
 from mutualformer_sod.signals import StopRequest
-from mutualformer_sod.training import announce, run_folder, second_modality
+from mutualformer_sod.training import announce, run_folder
 from mutualformer_sod.training.checkpoints import load_checkpoint
 from mutualformer_sod.training.ema import Ema
-from mutualformer_sod.training.run import Run, settle_amp
+from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import plan_epoch
+from mutualformer_sod.training.second_modality import describe_other_modality
 from mutualformer_sod.training.sets import TrainingData, gather_training_data
 from mutualformer_sod.training.tensorboard import Board
 from mutualformer_sod.training.update import update_weights
@@ -47,8 +48,7 @@ def train(
             "previous" continues from the checkpoint before the last. None starts a new run.
 
     Returns:
-        The folder of the run, with config.json, starts.json, log.jsonl, checkpoints and, at the
-        end, weights.safetensors.
+        The folder of the run.
 
     Raises:
         InputError: the data or options cannot be used, ``resume`` is None but the folder contains
@@ -84,29 +84,14 @@ def _train(
         torch.backends.cudnn.benchmark = False
     data = gather_training_data(config, make_config(config.preset, **overrides))
     device = distributed.start_processes(config.device)
-    # A checkpoint has the weights, so a resumed run needs neither the hub nor a weights file.
-    pretrained = config.pretrained if state is None else None
-    amp = settle_amp(config.amp, device, state)
+    run = Run(config, data, options, device, state)
     taken = []
-    second = second_modality.settle(config, data.modality, state)
-    run = Run(
-        config,
-        overrides,
-        data.epoch_images,
-        global_batch,
-        data.fingerprint,
-        device,
-        pretrained,
-        amp,
-        second.name,
-    )
-    second_modality.check_teacher(run.teacher, config, data.modality)
     if state is not None:
-        run.restore(state, output)
+        run.restore(state)
     elif config.init_weights or config.finetune:
         load = load_network if config.finetune else load_encoder
         start = config.finetune or config.init_weights
-        taken = [load(run.model, start), second_modality.describe_other_modality(start, second)]
+        taken = [load(run.model, start), describe_other_modality(start, run.second_modality)]
         if run.ema:  # the average must not begin at the random weights
             run.ema = Ema(run.model, config.ema_decay)
     # All processes read the folder before the main process writes to the folder, and must agree.
@@ -117,7 +102,7 @@ def _train(
         )
     if distributed.is_main():
         # The folder is created after all checks, because wrong options must not leave a folder.
-        start = run_folder.describe_start(device, amp, distributed.world_size(), data.fingerprint)
+        start = run_folder.describe_start(device, run.amp, data.fingerprint)
         held.enter_context(run_folder.open_run(output, options, start, state))
         if data.val is not None:
             write_text(output / run_folder.VAL_FILE, "\n".join(data.val.names) + "\n")
@@ -129,136 +114,124 @@ def _train(
             print(f"resuming in epoch {run.epoch + 1} of {config.epochs}, update {run.step}")
             if "extended_from" in options:
                 print(announce.describe_extension(config, options["extended_from"][-1]))
+    board = Board(run) if config.tensorboard and distributed.is_main() else None
     with StopRequest() as stop:
-        loop = _Loop(run, data, output, options, stop)
         while run.epoch < config.epochs:
-            loop.train_epoch()
-            loop.finish_epoch()
+            _train_epoch(run, data, board, stop)
+            _finish_epoch(run, data, board, stop)
     if distributed.is_main():
-        _release_weights(output, data, run, options)
+        _release_weights(data, run)
     return output
 
 
-def _release_weights(output: Path, data: TrainingData, run: Run, options: dict[str, Any]) -> None:
+def _release_weights(data: TrainingData, run: Run) -> None:
     """Write the weights of the best validated epoch, or of the last epoch if none is validated."""
     config = run.config
-    best = load_checkpoint(output / run_folder.CHECKPOINTS / run.best["file"])
+    best = load_checkpoint(run.output / run_folder.CHECKPOINTS / run.best["file"])
     load_unique_state(run.model, best["model"])
-    protocol = data.protocol(config) | {"epoch": best["epoch"], "epochs": config.epochs}
-    protocol |= {"code": run_folder.describe_code()}
-    protocol |= {"images_per_update": run.global_batch, "amp": run.amp}
-    protocol |= {k: v for k, v in options.items() if k == "extended_from"}
+    protocol = data.protocol(config) | {
+        "epoch": best["epoch"],
+        "epochs": config.epochs,
+        "code": run_folder.describe_code(),
+        "images_per_update": run.global_batch,
+        "amp": run.amp,
+    }
+    protocol |= {k: v for k, v in run.options.items() if k == "extended_from"}
     if config.pretrained == AUTO:
         name = run.model.config.encoder.pretrained
         protocol["backbone_weights"] = describe_backbone_weights(name)
     dtype = getattr(torch, config.weights_dtype)
-    sha256 = save_weights(run.model, output / run_folder.WEIGHTS_FILE, protocol, dtype)
-    print(announce.describe_end(output, run, best["epoch"], protocol["choice"], sha256))
+    sha256 = save_weights(run.model, run.output / run_folder.WEIGHTS_FILE, protocol, dtype)
+    print(announce.describe_end(run, best["epoch"], protocol["choice"], sha256))
 
 
-class _Loop:
-    """Run the epochs of a training run, save checkpoints and stop on a signal."""
+def _train_epoch(run: Run, data: TrainingData, board: Board | None, stop: StopRequest) -> None:
+    """Compute the remaining updates of the current epoch."""
+    config, is_main = run.config, distributed.is_main()
+    order = data.epoch_order(config.seed, run.epoch)
+    place = distributed.rank(), distributed.world_size()
+    plan = plan_epoch(order, run.global_batch, config.batch_size, *place)
+    data.train.set_epoch(run.epoch)
+    run.prepare_network()
+    progress = tqdm(
+        plan[run.step :],
+        desc=f"epoch {run.epoch + 1}/{config.epochs}",
+        total=len(plan),
+        initial=run.step,
+        unit="update",
+        leave=False,
+        disable=None if is_main else True,
+    )
+    batches = [part.indices for parts in plan[run.step :] for part in parts]
+    cuda = run.device.type == "cuda"
+    with open_stream(data.train, batches, config.workers, cuda) as stream:
+        begun_at = time.perf_counter()
+        for parts in progress:
+            # Each process has its own clock and signals; ``update_weights`` exchanges both.
+            waited = time.perf_counter() - run.saved_at
+            due = is_main and waited > 60 * config.checkpoint_minutes
+            update = update_weights(run, parts, stream, (stop.signal or 0, due))
+            images = min(run.global_batch, len(order) - run.step * run.global_batch)
+            run.step += 1
+            run.images += images
+            if math.isfinite(update.grad_norm):  # fp16 skips a few updates with infinite norms
+                run.grad_norms += update.grad_norm
+            for name, value in update.losses.items():
+                run.sums[name] = run.sums.get(name, 0.0) + value * images
+            now = time.perf_counter()
+            run.seconds, begun_at = run.seconds + now - begun_at, now
+            progress.set_postfix(loss=f"{run.sums['total'] / run.images:.4f}")
+            if board:
+                board.add_update(run, update)
+            signal, due = update.requests
+            every = config.checkpoint_steps
+            if signal or due or (every and run.updates % every == 0):
+                run.save()
+            if signal:
+                _leave(run, signal)
 
-    def __init__(
-        self, run: Run, data: TrainingData, output: Path, options: dict[str, Any], stop: StopRequest
-    ) -> None:
-        self.run, self.data = run, data
-        self.output, self.options, self.stop = output, options, stop
-        self.is_main = distributed.is_main()
-        self.board = Board(output, run.updates) if run.config.tensorboard and self.is_main else None
-        self.saved_at = time.perf_counter()
 
-    def train_epoch(self) -> None:
-        """Compute the remaining updates of the current epoch."""
-        run, config = self.run, self.run.config
-        order = self.data.epoch_order(config.seed, run.epoch)
-        place = distributed.rank(), distributed.world_size()
-        plan = plan_epoch(order, run.global_batch, config.batch_size, *place)
-        self.data.train.set_epoch(run.epoch)
-        run.prepare_network()
-        progress = tqdm(
-            plan[run.step :],
-            desc=f"epoch {run.epoch + 1}/{config.epochs}",
-            total=len(plan),
-            initial=run.step,
-            unit="update",
-            leave=False,
-            disable=None if self.is_main else True,
-        )
-        batches = [list(part.indices) for parts in plan[run.step :] for part in parts]
-        cuda = run.device.type == "cuda"
-        with open_stream(self.data.train, batches, config.workers, cuda) as stream:
-            begun_at = time.perf_counter()
-            for parts in progress:
-                # Each process has its own clock and signals; ``update_weights`` exchanges both.
-                waited = time.perf_counter() - self.saved_at
-                due = self.is_main and waited > 60 * config.checkpoint_minutes
-                update = update_weights(run, parts, stream, (self.stop.signal or 0, due))
-                images = min(run.global_batch, len(order) - run.step * run.global_batch)
-                run.step += 1
-                run.images += images
-                if math.isfinite(update.grad_norm):  # fp16 skips a few updates with infinite norms
-                    run.grad_norms += update.grad_norm
-                for name, value in update.losses.items():
-                    run.sums[name] = run.sums.get(name, 0.0) + value * images
-                now = time.perf_counter()
-                run.seconds, begun_at = run.seconds + now - begun_at, now
-                progress.set_postfix(loss=f"{run.sums['total'] / run.images:.4f}")
-                if self.board:
-                    self.board.add_update(run, update)
-                signal, due = update.requests
-                every = config.checkpoint_steps
-                if signal or due or (every and run.updates % every == 0):
-                    self.save()
-                if signal:
-                    self.leave(signal)
+def _finish_epoch(run: Run, data: TrainingData, board: Board | None, stop: StopRequest) -> None:
+    """Validate, log, save and report a finished epoch."""
+    cuda = run.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(run.device) if cuda else peak_resident_memory()
+    record: dict[str, Any] = {
+        "epoch": run.epoch + 1,
+        "lr": max(group["lr"] for group in run.optimizer.param_groups),
+        "train": {},
+        "grad_norm": run.grad_norms / run.updates_per_epoch,
+        "seconds": round(run.seconds, 2),
+        "images_per_second": round(run.images / run.seconds, 2),
+        "peak_memory_mb": None if peak is None else round(peak / 2**20),
+    }
+    for name, value in run.sums.items():
+        kind, slash, statistic = name.partition("/")
+        part = record.setdefault(kind, {}) if slash else record["train"]
+        part[statistic or name] = value / run.images
+    score = -float(run.epoch)  # without validation, the score selects the last epoch
+    if data.val is not None:
+        scores = validate(run, data.val, stop)
+        if scores is None:
+            run.save()
+            _leave(run, max(distributed.gather(stop.signal or 0)))
+        record["val"], score = scores, scores["loss"]
+    if board:
+        board.add_epoch(run, record.get("val", {}), data.val or data.train)
+    run.start_epoch(run.epoch + 1)
+    if distributed.is_main():
+        # The log is written first. If the process is killed before the checkpoint, resuming
+        # removes the extra line.
+        run_folder.add_to_log(run.output, record)
+    run.log_lines += 1
+    run.save(score if score < run.best["score"] else None)
+    if distributed.is_main():
+        print(announce.describe_epoch(record, run.config.epochs), flush=True)
 
-    def finish_epoch(self) -> None:
-        """Validate, log, save and report a finished epoch."""
-        run, config = self.run, self.run.config
-        cuda = run.device.type == "cuda"
-        peak = torch.cuda.max_memory_allocated(run.device) if cuda else peak_resident_memory()
-        record: dict[str, Any] = {
-            "epoch": run.epoch + 1,
-            "lr": max(group["lr"] for group in run.optimizer.param_groups),
-            "train": {},
-            "grad_norm": run.grad_norms / run.updates_per_epoch,
-            "seconds": round(run.seconds, 2),
-            "images_per_second": round(run.images / run.seconds, 2),
-            "peak_memory_mb": None if peak is None else round(peak / 2**20),
-        }
-        for name, value in run.sums.items():
-            kind, slash, statistic = name.partition("/")
-            part = record.setdefault(kind, {}) if slash else record["train"]
-            part[statistic or name] = value / run.images
-        score = -float(run.epoch)  # without validation, the score selects the last epoch
-        if self.data.val is not None:
-            scores = validate(run, self.data.val, self.stop)
-            if scores is None:
-                self.save()
-                self.leave(max(distributed.gather(self.stop.signal or 0)))
-            record["val"], score = scores, scores["loss"]
-        if self.board:
-            self.board.add_epoch(run, record.get("val", {}), self.data.val or self.data.train)
-        run.start_epoch(run.epoch + 1)
-        if self.is_main:
-            # The log is written first. If the process is killed before the checkpoint, resuming
-            # removes the extra line.
-            run_folder.add_to_log(self.output, record)
-        run.log_lines += 1
-        self.save(score if score < run.best["score"] else None)
-        if self.is_main:
-            print(announce.describe_epoch(record, config.epochs), flush=True)
 
-    def save(self, new_best: float | None = None) -> None:
-        self.run.save(self.output, self.options, new_best)
-        self.saved_at = time.perf_counter()
-
-    def leave(self, signal: int) -> NoReturn:
-        """Raise Stopped for a run that was saved."""
-        run = self.run
-        raise Stopped(
-            signal,
-            f"saved {self.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
-            f"{run.step} of {run.updates_per_epoch}: the same command with --resume continues",
-        )
+def _leave(run: Run, signal: int) -> NoReturn:
+    """Raise Stopped for a run that was saved."""
+    raise Stopped(
+        signal,
+        f"saved {run.output} in epoch {run.epoch + 1} of {run.config.epochs}, after update "
+        f"{run.step} of {run.updates_per_epoch}: the same command with --resume continues",
+    )

@@ -21,7 +21,7 @@ from mutualformer_sod.training.run import Run
 from mutualformer_sod.training.sampler import MicroBatch
 
 LEAST_SCALE = 2.0**-14  # least fp16 loss scale; non-finite gradients below it have other causes
-STATISTICS = "statistics/"
+STATISTICS = "statistics/"  # start of the names of the fusion's statistics
 GROWTH_RATIO = 0.8  # ratio of the run after which progressive training uses the full size
 
 
@@ -30,8 +30,7 @@ class Update:
     """Result of one update, equal on every process.
 
     Attributes:
-        losses: losses by name, as means over the update's images. Statistics of the fusion have
-            names that start with ``STATISTICS``.
+        losses: losses and ``STATISTICS`` of the fusion by name, as means over the images.
         grad_norm: L2 norm of the gradient before clipping.
         requests: maximum over the processes of each request, as in ``update_weights``.
     """
@@ -45,7 +44,7 @@ def update_weights(
     run: Run,
     parts: Sequence[MicroBatch],
     batches: Iterator[dict[str, Any]],
-    requests: Sequence[int] = (),
+    requests: Sequence[int],
 ) -> Update:
     """Compute the micro-batches of this process and step the optimiser.
 
@@ -55,23 +54,13 @@ def update_weights(
     Args:
         parts: micro-batches of this process.
         batches: iterator of the loader, in the order of ``parts``.
-        requests: signal number (0 for no signal) and whether to save a checkpoint. All processes
-            get the maximum of each value.
+        requests: signal number (0 for no signal) and whether to save a checkpoint.
 
     Raises:
-        InputError: a loss or gradient is not finite; the message names the images. The weights do
-            not change.
+        InputError: a loss or gradient is not finite; the weights do not change.
     """
     config, per_epoch = run.config, run.updates_per_epoch
-    ratio = schedule(
-        run.updates,
-        config.epochs * per_epoch,
-        round(config.warmup_epochs * per_epoch),
-        config.schedule,
-        poly_power=config.poly_power,
-        min_ratio=config.min_lr_ratio,
-    )
-    set_learning_rate(run.optimizer, ratio)
+    set_learning_rate(run.optimizer, schedule(config, run.updates, per_epoch))
     run.optimizer.zero_grad(set_to_none=True)
     exact = torch.float32 if run.device.type == "mps" else torch.float64  # mps has no float64
     sums: dict[str, Tensor] = {}
@@ -86,7 +75,7 @@ def update_weights(
             sums[name] = sums.get(name, 0.0) + value.detach().to(exact) * part.ratio
         # DistributedDataParallel averages over processes, but the ratios already sum to 1.
         loss = losses["total"] * (part.ratio * distributed.world_size())
-        unsummed = not part.ends_update and hasattr(run.network, "no_sync")
+        unsummed = part is not parts[-1] and hasattr(run.network, "no_sync")
         with run.network.no_sync() if unsummed else contextlib.nullcontext():
             run.scaler.scale(loss).backward()
     run.scaler.unscale_(run.optimizer)
@@ -96,16 +85,17 @@ def update_weights(
     # The scaler of fp16 skips updates with infinite gradients, which are expected.
     finite = math.isfinite(sum(local[:-1] if run.scaler.is_enabled() else local))
     flags = [float(value) for value in (not finite, *requests)]
-    bad, *granted = distributed.max_over_processes(flags, run.device)
+    bad, *granted = distributed.all_reduce(flags, run.device, "MAX")
     if bad:
         _refuse(run, finite, names)
-    losses = dict(zip(order, distributed.sum_over_processes(local[:-1], run.device), strict=True))
+    means = distributed.all_reduce(local[:-1], run.device, "SUM")
     run.scaler.step(run.optimizer)
     run.scaler.update()
     if run.scaler.is_enabled() and run.scaler.get_scale() < LEAST_SCALE:
         _refuse(run, False, names)  # dozens of updates in a row were skipped
     if run.ema:
         run.ema.update(run.model)
+    losses = dict(zip(order, means, strict=True))
     return Update(losses, local[-1], [round(value) for value in granted])
 
 
@@ -145,12 +135,7 @@ def losses_of(output: DetectorOutput, gt: Tensor, config: TrainConfig) -> dict[s
 
 
 def training_size(
-    config: TrainConfig,
-    epoch: int,
-    step: int,
-    updates_per_epoch: int,
-    full: tuple[int, int],
-    stride: int = 16,
+    config: TrainConfig, epoch: int, step: int, per_epoch: int, full: tuple[int, int], stride: int
 ) -> tuple[int, int]:
     """Return the size (h, w) in pixels of one update's images, from the seed and the position.
 
@@ -159,7 +144,7 @@ def training_size(
     """
     multiple = 16 if 32 % stride == 0 else stride
     if config.progressive < 1:
-        done = (epoch * updates_per_epoch + step) / (config.epochs * updates_per_epoch)
+        done = (epoch * per_epoch + step) / (config.epochs * per_epoch)
         grown = config.progressive + (1 - config.progressive) * min(1.0, done / GROWTH_RATIO)
         full = tuple(max(2 * multiple, round(grown * side / multiple) * multiple) for side in full)
     if not config.multi_scale:

@@ -16,9 +16,7 @@ from mutualformer_sod.training.run import Run
 
 @torch.inference_mode()
 def validate(run: Run, val: SodDataset, stop: StopRequest) -> dict[str, float] | None:
-    """Compute the mean structure loss and the MAE at training size.
-
-    The model has the weights of `Run.averaged`, which are also released.
+    """Compute the mean structure loss and the MAE at training size, with the weights to release.
 
     Each of the n processes computes every n-th image. Sums are in float64 in the order of the
     images, and a CPU computes the images one by one. On a CPU, the result therefore does not depend

@@ -17,7 +17,7 @@ from forked_runs import (
 )
 from tool_runs import ROOT, SMALL_MODEL, error_line, run_tool
 
-from mutualformer_sod.distributed import max_over_processes, one_voice, rank, start_processes
+from mutualformer_sod.distributed import all_reduce, one_voice, rank, start_processes
 from mutualformer_sod.training.checkpoints import find_checkpoints, load_checkpoint
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -146,7 +146,7 @@ def test_mistake_ends_two_processes_with_one_line_and_status_two(tmp_path, scene
 def ask_for_the_largest():
     with one_voice():
         start_processes("cpu")
-        assert max_over_processes([15.0, float(rank())], torch.device("cpu")) == [15.0, 2.0]
+        assert all_reduce([15.0, float(rank())], torch.device("cpu"), "MAX") == [15.0, 2.0]
 
 
 def test_requests_of_several_processes_are_granted_once():

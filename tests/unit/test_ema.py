@@ -74,8 +74,9 @@ def test_state_survives_a_file_bit_for_bit(tmp_path):
         perturb(model)
         ema.update(model)
     torch.save(ema.state_dict(), tmp_path / "ema.pt")
-    resumed = Ema(make_model(seed=1), 0.999)
-    resumed.load_state_dict(torch.load(tmp_path / "ema.pt", weights_only=True))
+    other = make_model(seed=1)
+    resumed = Ema(other, 0.999)
+    resumed.load_state_dict(other, torch.load(tmp_path / "ema.pt", weights_only=True))
     assert_same_bits(resumed.averages, ema.averages)
     perturb(model)
     for each in (ema, resumed):
@@ -85,7 +86,8 @@ def test_state_survives_a_file_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
 def test_averages_of_another_model_are_refused_and_change_nothing(change):
-    ema = Ema(make_model(), 0.9)
+    model = make_model()
+    ema = Ema(model, 0.9)
     before = copy.deepcopy(ema.averages)
     state = Ema(make_model(seed=1), 0.9).state_dict()
     if change == "missing":
@@ -93,7 +95,7 @@ def test_averages_of_another_model_are_refused_and_change_nothing(change):
     else:
         state["averages"]["1.bias" if change == "shape" else "other"] = torch.zeros(2)
     with pytest.raises(InputError, match="other" if change == "extra" else "1.bias"):
-        ema.load_state_dict(state)
+        ema.load_state_dict(model, state)
     assert_same_bits(ema.averages, before)
 
 

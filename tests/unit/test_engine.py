@@ -61,7 +61,8 @@ class TestOptimizer:
 
 
 def test_schedule_warms_up_and_ends_near_zero():
-    shares = [schedule(step, 100, 10) for step in range(100)]
+    config = TrainConfig(epochs=10, warmup_epochs=1)
+    shares = [schedule(config, step, 10) for step in range(100)]
     assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert max(shares) == shares[9] == 1.0
     assert all(later <= earlier for earlier, later in itertools.pairwise(shares[9:]))

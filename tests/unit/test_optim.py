@@ -190,22 +190,22 @@ def test_fused_step_is_the_plain_one_on_channels_last_weights():
 class TestSchedule:
     TOTAL, WARMUP = 200, 20
 
+    def share(self, step, total=TOTAL, warmup=WARMUP, kind="cosine", **options):
+        config = TrainConfig(epochs=total, warmup_epochs=warmup, schedule=kind, **options)
+        return schedule(config, step, 1)
+
     def shares(self, kind, **options):
-        steps = range(self.TOTAL + 1)
-        return [schedule(step, self.TOTAL, self.WARMUP, kind, **options) for step in steps]
+        return [self.share(step, kind=kind, **options) for step in range(self.TOTAL + 1)]
 
     @pytest.mark.parametrize("kind", ["cosine", "poly", "constant"])
     @pytest.mark.parametrize("min_ratio", [0.0, 0.1])
     def test_it_warms_up_to_one_and_ends_at_the_least_share(self, kind, min_ratio):
-        shares = self.shares(kind, min_ratio=min_ratio)
+        shares = self.shares(kind, min_lr_ratio=min_ratio)
         assert shares[0] == 1 / self.WARMUP
         assert shares[self.WARMUP - 1] == shares[self.WARMUP] == 1.0
         want = 1.0 if kind == "constant" else min_ratio
         assert shares[-1] == pytest.approx(want, abs=1e-12)
-        assert (
-            schedule(self.TOTAL + 5, self.TOTAL, self.WARMUP, kind, min_ratio=min_ratio)
-            == (shares[-1])
-        )
+        assert self.share(self.TOTAL + 5, kind=kind, min_lr_ratio=min_ratio) == shares[-1]
 
     @pytest.mark.parametrize("kind", ["cosine", "poly", "constant", "triangular"])
     def test_it_is_continuous(self, kind):
@@ -215,21 +215,21 @@ class TestSchedule:
 
     def test_poly_is_a_power_of_the_remaining_ratio(self):
         half = (self.TOTAL + self.WARMUP) // 2
-        assert schedule(half, self.TOTAL, self.WARMUP, "poly", 2.0) == pytest.approx(0.25)
-        assert schedule(half, self.TOTAL, self.WARMUP, "poly", 0.9) == pytest.approx(0.5**0.9)
+        for power in (2.0, 0.9):
+            got = self.share(half, kind="poly", poly_power=power)
+            assert got == pytest.approx(0.5**power)
 
     def test_triangular_rises_to_the_middle_and_falls_without_a_warm_up(self):
-        shares = [schedule(step, 9, 3, "triangular") for step in range(9)]
+        shares = [self.share(step, 9, 3, "triangular") for step in range(9)]
         assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 0.8, 0.6, 0.4, 0.2])
-        assert schedule(9, 9, 0, "triangular", min_ratio=0.3) == pytest.approx(0.3)
+        assert self.share(9, 9, 0, "triangular", min_lr_ratio=0.3) == pytest.approx(0.3)
 
     def test_no_warm_up_starts_at_one(self):
-        assert schedule(0, 10, 0) == 1.0
+        assert self.share(0, 10, 0) == 1.0
 
-    def test_unknown_kind_is_named_in_and_after_the_warm_up(self):
-        for step in (0, 9):
-            with pytest.raises(InputError, match="linear"):
-                schedule(step, 10, 5, "linear")
+    def test_warm_up_counts_epochs(self):
+        config = TrainConfig(epochs=10, warmup_epochs=0.5)
+        assert [schedule(config, step, 8) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
 
 
 class TestFrozenEncoder:

@@ -54,7 +54,6 @@ class TestPlan:
         for updates in zip(*plans, strict=True):
             assert len({len(parts) for parts in updates}) == 1
             for parts in updates:
-                assert [part.ends_update for part in parts] == [False] * (len(parts) - 1) + [True]
                 assert all(1 <= len(part.indices) <= batch for part in parts)
 
 
