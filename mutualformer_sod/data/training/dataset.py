@@ -50,7 +50,7 @@ class SodDataset(Dataset):
     sets: InitVar[Sequence[SodSet]]  # with colour images; with encodings if they have depth
     size: int | tuple[int, int]  # (h, w) of the items, or one number for both
     _: KW_ONLY
-    depth_rule: DepthRule = "minmax"  # of `depth.encoding.scale_to_unit`; not for cached maps
+    depth_rule: DepthRule = "minmax"  # of `depth.encoding.depth_to_unit`; not for cached maps
     augment: Augmentation | None = None  # training augmentations; None only resizes
     with_gt: bool = True  # whether ground truth is read if every set has ground truth
     seed: int = 0  # seed of the augmentations and of depth dropout
