@@ -77,9 +77,14 @@ def main() -> None:
     )
     suggest("train", "--data", *args.data, "--preset", args.preset, "--output", "runs/mine")
     if args.json is not None:
-        options = {"preset": args.preset, "size": model.image_size, "batch_size": args.batch_size}
-        options |= {"amp": args.amp, "device": str(device)}
-        options |= {"torch_threads": torch.get_num_threads()}
+        options = {
+            "preset": args.preset,
+            "size": model.image_size,
+            "batch_size": args.batch_size,
+            "amp": args.amp,
+            "device": str(device),
+            "torch_threads": torch.get_num_threads(),
+        }
         network = {"images_per_second": speed}
         write_json(args.json, {"options": options, "loaders": loaders, "network": network})
 
@@ -112,8 +117,14 @@ def time_loaders(
     for workers in dict.fromkeys((0, args.workers)):
         stream = iter(make_loader(train, batches, workers, device.type == "cuda"))
         speed = args.batch_size / time_windows(stream.__next__, args)
-        figure = {"cache": cache, "workers": workers, "images_per_second": speed}
-        figures.append(figure | {"setup_seconds": setup})
+        figures.append(
+            {
+                "cache": cache,
+                "workers": workers,
+                "images_per_second": speed,
+                "setup_seconds": setup,
+            }
+        )
     return figures, next(iter(make_loader(train, batches[:1])))
 
 

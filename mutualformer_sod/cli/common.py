@@ -49,8 +49,12 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that prints one-line errors and accepts no abbreviated flags."""
 
     def __init__(self, description: str | None, epilog: str | None = None) -> None:
-        super().__init__(description=description, epilog=epilog, allow_abbrev=False)
-        self.formatter_class = argparse.RawDescriptionHelpFormatter
+        super().__init__(
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
@@ -108,7 +112,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--estimate-depth": _value(
         "estimate depth from colour for pictures without depth; FILE: your own estimator "
         "(tools/estimate_depth.py)",
-        *("FILE", Path),
+        "FILE",
+        Path,
         nargs="?",
         const=ESTIMATOR,
     ),
@@ -133,7 +138,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
     "--rounds": {"type": COUNT, "default": 9, "metavar": "N", "help": "default: %(default)s"},
     "--set": _value(
-        *("model options, as in tools/train.py", "FIELD=VALUE"),
+        "model options, as in tools/train.py",
+        "FIELD=VALUE",
         nargs="+",
         default=[],
         dest="fields",

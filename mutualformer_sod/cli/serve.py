@@ -84,8 +84,10 @@ def serve(app: "FastAPI", listening: socket.socket, args: argparse.Namespace) ->
 
     for source in ("mutualformer_sod.data.depth", "python_multipart"):  # clients get the remarks
         logging.getLogger(source).setLevel(logging.CRITICAL)
-    options = {"log_level": "info", "server_header": False}
-    config = uvicorn.Config(app, timeout_graceful_shutdown=round(2 * args.timeout), **options)
+    grace = round(2 * args.timeout)
+    config = uvicorn.Config(
+        app, log_level="info", server_header=False, timeout_graceful_shutdown=grace
+    )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     server = uvicorn.Server(config)
     print(f"{address_of(listening, args.host)}/docs (Ctrl-C ends the service)", flush=True)

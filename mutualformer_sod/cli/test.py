@@ -75,9 +75,16 @@ def make_maps(args: argparse.Namespace) -> None:
     if is_main() and (line := forecast(predictor)):
         print(with_flags(line), flush=True)
     provenance = provenance_of(weights, model.config, protocol)
-    names = ("batch_size", "workers", "writers", "overwrite")
-    options = {name: getattr(args, name) for name in names}
-    map_sets(predictor, sets, args.output / method, provenance, **options)
+    map_sets(
+        predictor,
+        sets,
+        args.output / method,
+        provenance,
+        batch_size=args.batch_size,
+        workers=args.workers,
+        writers=args.writers,
+        overwrite=args.overwrite,
+    )
     if is_main():
         print(f"maps: {args.output / method}")
         chosen = [*given(args, "data", "sets"), "--maps", args.output]
