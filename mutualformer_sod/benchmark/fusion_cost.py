@@ -19,6 +19,7 @@ from mutualformer_sod.configs.fusion import (
     fusion_methods,
     make_fusion_config,
     refuse_unused,
+    restrict_to_method,
 )
 from mutualformer_sod.configs.model import make_config, option_owners
 from mutualformer_sod.errors import InputError
@@ -139,7 +140,8 @@ def _make_layers(
     modules: list[nn.Module] = [plain.streams[0]]
     for name in fusions:
         encoder = _OneBlock(dim)
-        config = make_fusion_config(name, dim=dim, **fields)
+        options = restrict_to_method({"fusion": name, "dim": dim} | fields)
+        config = make_fusion_config(**options)
         fusion = build_fusion(config, encoder).eval()
         modules += [encoder.streams[0], fusion]
         if config.method.in_encoder:

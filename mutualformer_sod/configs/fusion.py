@@ -151,19 +151,27 @@ def fusion_options() -> set[str]:
 
 
 def make_fusion_config(fusion: str = DEFAULT_FUSION, **options: Any) -> FusionConfig:
-    """Build the configuration of a method, without the switches that only other methods have.
-
-    Presets and weights files of older versions contain options of every method.
+    """Build the configuration of a method.
 
     Raises:
         InputError: a name, option or value is illegal.
     """
-    method, known = find_fusion(fusion), fusion_options()
+    method = find_fusion(fusion)
     for name in options:
-        if name not in known:
-            raise InputError(f"{name} has no effect: no fusion has it. Fix: leave {name} out.")
-    own = {name: value for name, value in options.items() if name in method.switches}
-    return method.config(fusion=fusion, **own)
+        if name not in method.switches:
+            reason = method.why_unused(name, options) or "no fusion has it"
+            raise InputError(f"{name} has no effect: {reason}. Fix: leave {name} out.")
+    return method.config(fusion=fusion, **options)
+
+
+def restrict_to_method(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``options`` without the switches that only other methods have.
+
+    Presets and weights files of older versions contain options of every method.
+    """
+    method = find_fusion(options.get("fusion", DEFAULT_FUSION))
+    foreign = fusion_options() - set(method.switches)
+    return {name: value for name, value in options.items() if name not in foreign}
 
 
 def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

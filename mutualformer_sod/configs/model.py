@@ -16,6 +16,7 @@ from mutualformer_sod.configs.fusion import (
     find_fusion,
     fusion_options,
     make_fusion_config,
+    restrict_to_method,
 )
 from mutualformer_sod.configs.switches import (
     Switches,
@@ -94,8 +95,11 @@ class DecoderConfig(Switches):
     side_heads: int = switch(3, "0 or more", lambda v: v >= 0)
 
 
-# Functions that build the parts of a configuration.
-_PARTS = {"encoder": EncoderConfig, "fusion": make_fusion_config, "decoder": DecoderConfig}
+_PARTS = {  # functions that build the parts of a configuration
+    "encoder": EncoderConfig,
+    "fusion": lambda **options: make_fusion_config(**restrict_to_method(options)),
+    "decoder": DecoderConfig,
+}
 
 
 @dataclass(frozen=True)

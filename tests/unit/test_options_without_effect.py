@@ -73,7 +73,7 @@ def test_switch_of_another_method_is_refused_with_the_methods_that_have_it(fusio
     for name in set(CHANGES) - set(find_fusion(fusion).switches):
         users = [other for other in FUSIONS if name in find_fusion(other).switches]
         with pytest.raises(InputError, match=f"^{name} has no effect: .*{', '.join(users)}"):
-            make_config(fusion=fusion, **{name: CHANGES[name]})
+            make_fusion_config(fusion, **{name: CHANGES[name]})
 
 
 @pytest.mark.parametrize(
