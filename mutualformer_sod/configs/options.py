@@ -77,9 +77,16 @@ def option(
         rules: at most one rule of each class. Without ``Resume``, the value must stay in a resumed
             run.
     """
-    given = {Unset: Unset(""), Resume: _SAME} | {type(rule): rule for rule in rules}
-    need, recorded = given.get(Need), given.get(Recorded)
-    declared = Option(group, value, effect, given[Unset].text, need, given[Resume], recorded)
+    given = {type(rule): rule for rule in rules}
+    declared = Option(
+        group=group,
+        value=value,
+        help=effect,
+        unset=given[Unset].text if Unset in given else "",
+        need=given.get(Need),
+        resume=given.get(Resume, _SAME),
+        recorded=given.get(Recorded),
+    )
     return dataclasses.field(default=default, metadata={"option": declared, "value": value})
 
 
