@@ -143,7 +143,8 @@ class GroundTruth:
         """Background pixels near the foreground, and the foreground pixel nearest to each.
 
         Both arrays are (M,) int64, flat indices into the `window`. The first array has every
-        background pixel in the 7 x 7 neighbourhood of a foreground pixel.
+        background pixel in the 7 x 7 neighbourhood of a foreground pixel. Of equidistant foreground
+        pixels, that in the smallest column is used, and of several in this column, the topmost.
         """
         inside = np.ascontiguousarray(self.bytes[self.window])
         ring = cv2.dilate(inside, _NEIGHBOURHOOD) - inside
