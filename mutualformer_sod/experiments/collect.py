@@ -33,7 +33,7 @@ def collect(output: Path) -> FusionTable:
     data = plan.read_data(output)
     if data is None:
         raise InputError(f"{output / plan.DATA_FILE}: is missing. Fix: start without `report`.")
-    images = read_runs(finished, options.get("test_depth", []), data["test"])
+    images = read_runs(finished, options["test_depth"], data["test"])
     notes = _notes(options, data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
@@ -145,7 +145,7 @@ def describe_sources(options: dict[str, Any]) -> list[str]:
     found = ["other folders"] if is_apart else []
     if ratio := options["holdout"] or (None if is_apart else HOLDOUT):
         whole = "each set with depth" if is_apart else "each set"
-        sets = ", ".join(options.get("holdout_sets") or [whole])
+        sets = ", ".join(options["holdout_sets"] or [whole])
         found.append(f"split by scene, about {ratio:.0%} of {sets} for testing")
     return found
 
