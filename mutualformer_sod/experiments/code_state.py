@@ -14,7 +14,6 @@ _WITHOUT_EFFECT = (
     *("benchmark/", "cli/", "demo/", "gallery/", "report/"),
     *("experiments/collect", "experiments/costs", "experiments/differences"),
     *("experiments/image_scores", "experiments/report", "experiments/schedule"),
-    "experiments/table",
 )
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy")
 

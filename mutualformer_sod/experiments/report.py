@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from mutualformer_sod.experiments.collect import EXCHANGE, FusionTable, Summary
 from mutualformer_sod.experiments.differences import DRAWS, Difference, differences
 from mutualformer_sod.experiments.image_scores import METRICS as SCORED
 from mutualformer_sod.experiments.plan import DEPTHS
-from mutualformer_sod.experiments.table import EXCHANGE, FusionTable, Summary
 from mutualformer_sod.files import replacing, write_text
 from mutualformer_sod.report.all_pairs_tables import p_text
 from mutualformer_sod.report.curves import load_pyplot, without_mathematics

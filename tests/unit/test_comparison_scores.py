@@ -10,6 +10,7 @@ import pytest
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan
+from mutualformer_sod.experiments.collect import FusionTable, Trial
 from mutualformer_sod.experiments.differences import MEAN_OF_GROUPS, differences
 from mutualformer_sod.experiments.image_scores import (
     METRICS,
@@ -19,7 +20,6 @@ from mutualformer_sod.experiments.image_scores import (
     write_scores,
 )
 from mutualformer_sod.experiments.report import fusion_markdown
-from mutualformer_sod.experiments.table import FusionTable, Trial
 from mutualformer_sod.experiments.variants import parse_variants
 
 SOURCES = {"sets": ["A", "B"], "folders": {"A": "one", "B": "two"}}
