@@ -5,7 +5,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import timm
@@ -57,13 +57,12 @@ class Contestant:
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone; ``2x timm:NAME`` for two
             backbones in turn.
-        counted: whether to run one batch to count MACs.
 
     Raises:
         InputError: the preset, backbone or file does not exist.
     """
 
-    def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
+    def __init__(self, spec: str, settings: Settings) -> None:
         self.spec = spec
         self.settings = settings
         self.device = torch.device(settings.device)
@@ -75,10 +74,14 @@ class Contestant:
             self.inputs.append(torch.rand(shape, generator=generator)[:, :1].contiguous())
         self.inputs = [item.to(self.device) for item in self.inputs]
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.macs = count_macs(self.model, self.inputs) if counted else {}
         if self.device.type == "cpu":
             optimise_for_cpu(self.model)
         self.network: Callable = torch.compile(self.model) if settings.compile else self.model
+
+    @cached_property
+    def macs(self) -> dict[str, int]:
+        """Multiply-accumulates of a batch, see `count_macs`."""
+        return count_macs(self.model, self.inputs)
 
     @torch.inference_mode()
     def run(self, network: Callable | None = None) -> None:
@@ -257,7 +260,7 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
 def _measure_peak(spec: str, settings: Settings, threads: int, inputs: int) -> int | None:
     torch.set_num_threads(threads)
     # The peak must not include the memory of a compiler.
-    contestant = Contestant(spec, replace(settings, compile=False), counted=False)
+    contestant = Contestant(spec, replace(settings, compile=False))
     del contestant.inputs[inputs:]
     before = peak_resident_memory(reset=True)
     for _ in range(2):

@@ -65,12 +65,11 @@ def _compare(
     drawn = np.stack([_draw_seeds(resampled[:, own], rng) for own in columns], axis=1)
     means = np.array([observed[own].mean() for own in columns])
     found = hypothesis_tests.compare_pairs(means, drawn, sum(len(group) - 1 for group in groups))
-    own = np.flatnonzero(found.pairs[:, 0] == 0)  # the pairs of the reference
-    rows = zip(own, variants[1:], hypothesis_tests.holm(found.p[own]), strict=True)
-    return [
-        Difference(name, *map(float, (found.mean[i], found.low[i], found.high[i], p)))
-        for i, name, p in rows
-    ]
+    others = variants[1:]
+    own = slice(len(others))  # the pairs of the reference are the first
+    p = hypothesis_tests.holm(found.p[own])
+    rows = zip(others, found.mean[own], found.low[own], found.high[own], p, strict=True)
+    return [Difference(name, *map(float, row)) for name, *row in rows]
 
 
 def _draw_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -20,7 +20,6 @@ from mutualformer_sod.files import replacing
 # Metrics whose mean over images is the score of a set; max_f and max_e need the mean curve.
 METRICS = ("s_measure", "mean_f", "weighted_f", "mean_e", "mae")
 _DIGITS = 5
-_GROUPING = ("sets", "folders")  # entries that `data.groups_of` needs
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ def write_scores(path: Path, scores: ImageScores, record: dict[str, Any]) -> Non
     The path ends in ``.csv.gz``; the record is JSON data for the first line.
     """
     text = io.StringIO()
-    # Folders are left out, because they are not valid on another machine.
-    sources = {name: scores.sources[name] for name in _GROUPING if name in scores.sources}
+    # Only the entries that `data.groups_of` needs: paths are not valid on another machine.
+    sources = {name: scores.sources[name] for name in ("sets", "folders") if name in scores.sources}
     record = record | {"images": _counts(scores.images), "sources": sources}
     text.write(f"# {json.dumps(record, ensure_ascii=False)}\n")
     writer = csv.writer(text, lineterminator="\n")
@@ -111,13 +110,13 @@ def _counts(images: Sequence[tuple[str, str, str]]) -> dict[str, Counter[str]]:
 
 
 def _check_complete(
-    path: Path, images: Sequence[tuple[str, str, str]], written: dict[str, dict[str, int]] | None
+    path: Path, images: Sequence[tuple[str, str, str]], written: dict[str, dict[str, int]]
 ) -> None:
     """Raise InputError for missing or repeated images; ``written`` is a result of `_counts`."""
     found = _counts(images)
     different = [
         f"{sod_set} {found[kind][sod_set]} of {count} with {kind} depth"
-        for kind, counts in (written or found).items()
+        for kind, counts in written.items()
         for sod_set, count in counts.items()
         if found[kind][sod_set] != count
     ]
@@ -152,7 +151,7 @@ def read_scores(path: Path) -> tuple[ImageScores, dict[str, Any]]:
             raise ValueError("a score is NaN or infinite")
         numbered = [(name, int(seed)) for name, seed in runs]
         found = ImageScores(numbered, images, scores, record.pop("sources"))
-        _check_complete(path, images, record.pop("images", None))  # earlier files have no counts
+        _check_complete(path, images, record.pop("images"))
         return found, record
     except InputError:
         raise
