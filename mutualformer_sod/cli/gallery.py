@@ -15,15 +15,9 @@ from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.gallery.cards import (
-    ImageFiles,
-    figure_rows,
-    find_images,
-    make_card,
-    with_scores,
-)
+from mutualformer_sod.gallery.cards import ImageFiles, figure_rows, find_images, make_card
+from mutualformer_sod.gallery.figure import save_paper_figure
 from mutualformer_sod.gallery.page import ImageCard, pick, read_scores, write_page
-from mutualformer_sod.gallery.paper_figure import save_paper_figure
 from mutualformer_sod.gallery.pictures import PictureFolder
 from mutualformer_sod.metrics.folder import list_methods
 from mutualformer_sod.report.curves import check_matplotlib
@@ -95,10 +89,9 @@ def main() -> int:
         limit=args.limit,
         affixes=cli.map_affixes(args),
         keep_unmapped=args.sets is not None,
+        scores=known,
     )
     check_figure(args, images, methods)
-    if known is not None:
-        images = with_scores(images, known)
     for folder in (args.output / "thumbs", args.output / "full"):
         check_writable(folder)  # before any map is read
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,10 +15,9 @@ from string import Template
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_text
-from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture, thumb_size
+from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture
 from mutualformer_sod.metrics.registry import COLUMNS
-
-Scores = dict[str, float]
+from mutualformer_sod.metrics.results import Scores
 
 
 def gallery_columns() -> tuple[str, ...]:
@@ -191,7 +190,7 @@ def _part(name: str) -> str:
 
 def _json_in_html(content: object) -> str:
     """Return JSON with escaped ``<``, ``>`` and ``&``, so that no name can open a tag."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, default=asdict)  # ASCII
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -200,25 +199,21 @@ def _image_entry(card: ImageCard) -> dict:
     return {
         "set": card.set_name,
         "stem": card.stem,
-        "rgb": _picture_entry(card.rgb),
-        "depth": _picture_entry(card.depth),
+        "rgb": card.rgb,
+        "depth": card.depth,
         "map_name": card.map_name,
         "map_label": card.map_label,
-        "gt": _picture_entry(card.gt),
+        "gt": card.gt,
         "disagreement": card.disagreement,
         "spread": statistics.pstdev(s) if len(s) > 1 else None,
         "problems": card.problems,
         "maps": [
             {
-                "map": _picture_entry(c.map),
-                "error": _picture_entry(c.error),
+                "map": c.map,
+                "error": c.error,
                 "scores": [c.scores[m] for m in gallery_columns()] if c.scores else None,
                 "note": c.note,
             }
             for c in card.maps
         ],
     }
-
-
-def _picture_entry(picture: Picture | None) -> dict | None:
-    return None if picture is None else asdict(picture) | {"thumb": thumb_size(picture.size)}
