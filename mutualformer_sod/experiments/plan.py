@@ -1,8 +1,8 @@
 """Options, runs and output folder of a comparison."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,6 @@ DEPTHS = {
     "constant": "the same depth in all pixels except two (a fully constant map counts as missing)",
     "noise": "random numbers",
 }
-_DAMAGED = "{}: damaged. Fix: restore the file, or pass another `output`."
 
 
 @dataclass(frozen=True)
@@ -226,14 +225,11 @@ def read_plan(output: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder has no comparison, or the file of the comparison is damaged.
     """
-    folder = OutputFolder(output, PLAN_FILE, "comparison")
-    if not folder.is_begun:
+    plan = _read(output, PLAN_FILE, options=dict, seeds=dict, code=dict, inputs=dict)
+    if plan is None:
         raise InputError(
             f"`output` {output}: the folder has no {PLAN_FILE}. Fix: pass another folder."
         )
-    plan = folder.read(options=dict, seeds=dict, code=dict, inputs=dict)
-    if plan is None:
-        raise InputError(_DAMAGED.format(folder.record_file))
     return plan
 
 
@@ -243,13 +239,19 @@ def read_data(output: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the record is damaged.
     """
-    folder = OutputFolder(output, DATA_FILE, "comparison")
+    return _read(output, DATA_FILE, fingerprint=str, train=dict, test=dict)
+
+
+def _read(output: Path, file: str, **entries: type) -> dict[str, Any] | None:
+    folder = OutputFolder(output, file, "comparison")
     if not folder.is_begun:
         return None
-    data = folder.read(fingerprint=str, train=dict, test=dict)
-    if data is None or not ("images" in data["train"] and "images" in data["test"]):
-        raise InputError(_DAMAGED.format(folder.record_file))
-    return data
+    record = folder.read(**entries)
+    if record is None:
+        raise InputError(
+            f"{folder.record_file}: damaged. Fix: restore the file, or pass another `output`."
+        )
+    return record
 
 
 def _as_typed(value: Any) -> str:
@@ -261,14 +263,12 @@ def _as_typed(value: Any) -> str:
     return "(not given)" if value in (None, "") else str(value)
 
 
-@contextlib.contextmanager
-def alone_in(output: Path) -> Iterator[None]:
-    """Context that locks a folder.
+def alone_in(output: Path) -> AbstractContextManager[None]:
+    """Return a context that locks a folder.
 
     Raises:
         InputError: the folder has files but no comparison, or is in use.
     """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     folder.refuse_foreign()
-    with folder.locked():
-        yield
+    return folder.locked()

@@ -32,21 +32,14 @@ _SAME_SCORE = 1e-9  # tolerance: above the rounding of a mean, below the differe
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """An image of the gallery and the files of its maps.
-
-    Attributes:
-        encoding: depth encoding of the set; None for a set without depth.
-        maps: method -> file; None if the file is absent.
-        notes: method -> reason why the file is absent.
-        scores: method -> scores of an evaluation; None computes the scores.
-    """
+    """An image of the gallery and the files of its maps."""
 
     set_name: str
     sample: Sample
-    encoding: Encoding | None
-    maps: dict[str, Path | None]
-    notes: dict[str, str]
-    scores: dict[str, Scores] | None
+    encoding: Encoding | None  # of the set; None for a set without depth
+    maps: dict[str, Path | None]  # method -> file; None if the file is absent
+    notes: dict[str, str]  # method -> reason why the file is absent
+    scores: dict[str, Scores] | None  # method -> scores of an evaluation; None computes the scores
 
     @property
     def name(self) -> str:

@@ -27,44 +27,28 @@ def gallery_columns() -> tuple[str, ...]:
 
 @dataclass
 class MapCard:
-    """The map of one method for one image, with the error map and scores.
+    """The map of one method for one image, with the error map and scores."""
 
-    Attributes:
-        map: picture of the stored map; None if the map is absent.
-        error: picture of `pictures.error_map`; None without map or ground truth.
-        scores: values of `gallery_columns`; empty without map or ground truth.
-        note: e.g. "missing", "unreadable" or "resized from 320 x 240".
-    """
-
-    map: Picture | None = None
-    error: Picture | None = None
-    scores: Scores = field(default_factory=dict)
-    note: str = ""
+    map: Picture | None = None  # None if the map is absent
+    error: Picture | None = None  # `pictures.error_map`; None without map or ground truth
+    scores: Scores = field(default_factory=dict)  # `gallery_columns`; empty without error map
+    note: str = ""  # e.g. "missing", "unreadable" or "resized from 320 x 240"
 
 
 @dataclass
 class ImageCard:
-    """An image and its maps.
-
-    Attributes:
-        rgb, depth, gt: the pictures, or None. Near depth is bright.
-        maps: one card for each method, in the order of the methods.
-        disagreement: mean difference of the maps in [0, 1], see `pictures.disagreement`.
-        problems: one line for each file that cannot be read.
-        gt_note: interpretation of a ground truth whose values are not 0 and 255.
-        map_name, map_label: name and title of the modality of `depth`.
-    """
+    """An image and its maps."""
 
     set_name: str
     stem: str
     rgb: Picture | None = None
-    depth: Picture | None = None
+    depth: Picture | None = None  # near depth is bright
     gt: Picture | None = None
-    maps: list[MapCard] = field(default_factory=list)
-    disagreement: float | None = None
-    problems: list[str] = field(default_factory=list)
-    gt_note: str = ""
-    map_name: str = "depth"
+    maps: list[MapCard] = field(default_factory=list)  # in the order of the methods
+    disagreement: float | None = None  # of the maps, see `pictures.disagreement`
+    problems: list[str] = field(default_factory=list)  # one line for each unreadable file
+    gt_note: str = ""  # interpretation of a ground truth whose values are not 0 and 255
+    map_name: str = "depth"  # name and title of the modality of `depth`
     map_label: str = "depth (near = bright)"
 
     def pictures(self) -> list[Picture]:
@@ -122,9 +106,7 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
 
 
 def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]:
-    """Read the per-image scores and the normalisation of a run of tools/evaluate.py.
-
-    The files are per_image.csv and scores.json in the output folder of the run.
+    """Read per_image.csv and the normalisation from the output folder of tools/evaluate.py.
 
     Returns:
         (set, stem, method) -> metric -> value, and whether each map was stretched to its own
