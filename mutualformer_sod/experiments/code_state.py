@@ -12,8 +12,8 @@ _PACKAGE = Path(__file__).parents[1]
 # Parts of the package without an effect on scores.
 _WITHOUT_EFFECT = (
     *("benchmark/", "cli/", "demo/", "gallery/", "report/"),
-    *("experiments/collect", "experiments/costs", "experiments/differences"),
-    *("experiments/image_scores", "experiments/report", "experiments/schedule"),
+    *("experiments/collect", "experiments/costs", "experiments/image_scores"),
+    *("experiments/report", "experiments/schedule"),
 )
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy")
 

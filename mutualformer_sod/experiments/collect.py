@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.experiments import plan
+from mutualformer_sod.experiments import image_scores, plan
 from mutualformer_sod.experiments.data import HOLDOUT
-from mutualformer_sod.experiments.image_scores import (
-    METRICS,
-    ImageScores,
-    read_runs,
-    read_scores,
-    write_scores,
-)
+from mutualformer_sod.experiments.image_scores import METRICS, ImageScores
 from mutualformer_sod.experiments.variants import Variant, parse_variants
 from mutualformer_sod.metrics.registry import COLUMNS
 from mutualformer_sod.metrics.results import Results, Scores
@@ -114,7 +108,7 @@ def collect(output: Path) -> FusionTable:
     data = plan.read_data(output)
     if data is None:
         raise InputError(f"{output / plan.DATA_FILE}: is missing. Fix: start without `report`.")
-    images = read_runs(finished, options["test_depth"], data["test"])
+    images = image_scores.read_runs(finished, options["test_depth"], data["test"])
     notes = _notes(options, data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
@@ -132,7 +126,7 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
     """Write the scores of each image and the other data that `read_image_scores` needs."""
     trials = [dataclasses.asdict(trial) | {"scores": {}} for trial in table.trials]
     record = {"meanings": table.meanings, "costs": table.costs, "notes": list(table.notes)}
-    write_scores(path, table.images, record | {"trials": trials})
+    image_scores.write_scores(path, table.images, record | {"trials": trials})
 
 
 def read_image_scores(path: Path) -> FusionTable:
@@ -143,7 +137,7 @@ def read_image_scores(path: Path) -> FusionTable:
     Raises:
         InputError: the file is damaged.
     """
-    images, record = read_scores(path)
+    images, record = image_scores.read_scores(path)
     try:
         groups, trials = images.by_group(), []
         for number, trial in enumerate(record["trials"]):

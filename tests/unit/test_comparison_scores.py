@@ -11,10 +11,11 @@ import pytest
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan
 from mutualformer_sod.experiments.collect import FusionTable, Trial
-from mutualformer_sod.experiments.differences import MEAN_OF_GROUPS, differences
 from mutualformer_sod.experiments.image_scores import (
+    MEAN_OF_GROUPS,
     METRICS,
     ImageScores,
+    differences,
     read_runs,
     read_scores,
     write_scores,
