@@ -141,8 +141,7 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
     A MAC is two FLOPs. Element-wise operations, normalisations and interpolations are not counted.
-    The counts do not depend on the processor, the device or torch's version (``make_counter``).
-    ``inputs`` are the arguments of the model for the counted batch. The model must be in eval mode.
+    ``inputs`` are the arguments of the model, which must be in eval mode.
 
     Returns:
         MACs by name: ``total``, and each of ``PARTS`` that the model has.
@@ -162,7 +161,8 @@ def make_counter() -> Iterator[FlopCounterMode]:
     """Yield torch's FLOP counter, extended by the products that it misses.
 
     torch's counter misses the in-place product of row tiles, and attention in some fused kernels,
-    such as the CPU kernel of torch 2.14. In this context, attention runs as two plain products.
+    such as the CPU kernel of torch 2.14. In this context, attention runs as two plain products, so
+    that counts do not depend on the processor, the device or torch's version.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}

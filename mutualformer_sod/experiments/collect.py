@@ -155,7 +155,8 @@ def read_trial(run: plan.Run) -> Trial:
     """Read the results of a finished run; raise InputError if a file of the run is damaged."""
     try:
         results = Results.read(run.folder / plan.SCORES_FILE)
-        log = _read_log(run.folder)
+        text = (run.folder / _LOG_FILE).read_text(encoding="utf-8")
+        log = [json.loads(line) for line in text.splitlines()]
         starts = json.loads((run.folder / _STARTS_FILE).read_text(encoding="utf-8"))
         return Trial(
             run.variant.name,
@@ -172,22 +173,9 @@ def read_trial(run: plan.Run) -> Trial:
         ) from None
 
 
-def last_statistics(folder: Path) -> dict[str, float]:
-    """Return the statistics of a run's fusion at the last epoch, or {} without statistics."""
-    try:
-        return _statistics(_read_log(folder))
-    except (OSError, ValueError, IndexError):
-        return {}
-
-
 def costs_are_known(output: Path, variants: Sequence[Variant]) -> bool:
     """Return whether the costs of all variants were measured."""
     return _read_costs(output)["costs"].keys() >= {variant.name for variant in variants}
-
-
-def _read_log(folder: Path) -> list[dict[str, Any]]:
-    text = (folder / _LOG_FILE).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def _statistics(log: list[dict[str, Any]]) -> dict[str, float]:
