@@ -72,10 +72,8 @@ class ReleasedBlock(MutualFormerBlock):
 def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[str, Any]]:
     """Return best and median seconds, number of runs and peak bytes of each implementation.
 
-    Args:
-        rounds: number of timed runs of each implementation.
-        clock: one of `timing.CLOCKS`.
-        seconds: limit in seconds, after which an implementation is not run again.
+    Each implementation has ``rounds`` timed runs by a ``clock`` of `timing.CLOCKS`, but is not run
+    again after ``seconds`` in total.
     """
     # Time is measured before memory: otherwise page faults slow only the first implementation.
     times = in_child(time_contestants, case, rounds, clock, seconds) or {}

@@ -89,8 +89,7 @@ def layer_costs(
         tokens: number N of tokens of each modality.
         rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: function that returns seconds; on a shared machine, pass ``time.process_time`` and
-            use one thread.
+        clock: function that returns seconds, for example a value of ``timing.CLOCKS``.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.

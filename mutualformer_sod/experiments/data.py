@@ -20,7 +20,7 @@ from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_o
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.modality import DEPTH, Modality
-from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
+from mutualformer_sod.data.synthetic.scenes import SET_NAME, write_samples
 from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
@@ -116,7 +116,7 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
         return [sources["folders"][sod_set]]
     kind = stem.rpartition("_")[2]
     groups = [WHOLE] if len(sources["sets"]) == 1 else [WHOLE, sod_set]
-    if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
+    if sod_set.rpartition("/")[2] == SET_NAME and kind in _KIND_NAMES:
         groups.append(_KIND_NAMES[kind])
     return groups
 

@@ -115,11 +115,6 @@ class Run:
         """Return the name of the run that messages use."""
         return f"{self.variant.name} seed {self.seed}"
 
-    @property
-    def log(self) -> Path:
-        """Return the path of the file with the printed output of the run."""
-        return self.folder.with_suffix(".log")
-
     def per_image(self, kind: str = RIGHT) -> Path:
         """Return the path of the scores per image (CSV) for one kind of test depth."""
         name = "per_image.csv" if kind == RIGHT else f"{kind}.csv"
@@ -146,10 +141,8 @@ def train_config(
 ) -> TrainConfig:
     """Return the training options of a run, with the same recipe for all runs.
 
-    Args:
-        options, run: options of the comparison, and one of its runs.
-        sources: "data", "sets" and "near" of the training images.
-        resources: options without an effect on results, such as device and workers.
+    ``sources`` has "data", "sets" and "near" of the training images. ``resources`` has options
+    without an effect on results, such as device and workers.
 
     Raises:
         InputError: a value is illegal.

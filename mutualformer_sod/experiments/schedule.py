@@ -28,10 +28,8 @@ _PRELOADED = ["torch", "torchvision", "timm", "cv2", "mutualformer_sod.experimen
 class LoggedProcess:
     """A process that calls one function and appends its output to a log.
 
-    Args:
-        function: "module.function" in `mutualformer_sod.experiments`.
-        log: file of the output; its folder is created.
-        threads: number of threads of the process on a CPU.
+    ``function`` is "module.function" in `mutualformer_sod.experiments`. ``threads`` is the number
+    of threads on a CPU. The folder of the log is created.
     """
 
     def __init__(self, function: str, arguments: tuple, log: Path, threads: int) -> None:

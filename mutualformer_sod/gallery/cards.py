@@ -211,7 +211,7 @@ def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:
 def figure_rows(
     images: Sequence[ImageFiles], methods: Sequence[str]
 ) -> tuple[list[list], list[str]]:
-    """Return the pictures of each image, and the titles of the columns, for `paper_figure`.
+    """Return the pictures of each image, and the titles of the columns, for a figure of a paper.
 
     Columns without a picture are left out.
 

@@ -141,10 +141,8 @@ def write_page(
 ) -> None:
     """Write the page of a gallery, which shows the pictures in ``thumbs/`` and ``full/``.
 
-    Args:
-        methods: names, in the order of the maps of the cards.
-        cards: the images in their initial order.
-        note: protocol of the scores, shown at the end of the page.
+    ``methods`` are in the order of the maps of the cards, and ``cards`` in the initial order of the
+    page. ``note`` is the protocol of the scores, shown at the end.
     """
     content = {
         "methods": list(methods),

@@ -25,11 +25,10 @@ _FULL_OPTIONS = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PN
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Resize and normalise a map, (H, W) uint8, as the evaluator does.
+    """Resize and normalise a map, (H, W) uint8, as the evaluator does; return float64 in [0, 1].
 
-    The 8-bit map is resized bilinearly to ``shape``, the size of the ground truth. With
-    ``normalize``, the map is stretched to its own minimum and maximum. The result is float64 in
-    [0, 1].
+    The map is resized bilinearly to ``shape``, the size of the ground truth. With ``normalize``,
+    the map is stretched to its own minimum and maximum.
     """
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
