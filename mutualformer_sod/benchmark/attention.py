@@ -5,6 +5,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,11 +37,10 @@ class Case:
     batch_size: int
 
 
-def released_attention(*heads: Tensor) -> tuple[Tensor, ...]:
+def released_attention(rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
     """Compute O_r, O_d, O_rd, O_dr from (q, k, v) of rgb and depth as the released code does."""
-    rgb_query, rgb_key, rgb_values, depth_query, depth_key, depth_values = heads
-    rgb_affinity = self_affinity(rgb_query, rgb_key)
-    depth_affinity = self_affinity(depth_query, depth_key)
+    rgb_affinity, depth_affinity = self_affinity(*rgb[:2]), self_affinity(*depth[:2])
+    rgb_values, depth_values = rgb[2], depth[2]
     rgb_normal, depth_normal = released_normalise(rgb_affinity), released_normalise(depth_affinity)
     joint = rgb_affinity + depth_affinity
     identity = torch.diag_embed(joint.new_ones(joint.shape[:-1]))
@@ -63,8 +63,7 @@ def released_normalise(affinity: Tensor) -> Tensor:
 class ReleasedBlock(MutualFormerBlock):
     """A MutualFormerBlock with the released computation and plain self-attention."""
 
-    def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
-        return released_attention(*rgb, *depth)
+    attend = staticmethod(released_attention)
 
     def attend_to_itself(self, query: Tensor, key: Tensor, values: Tensor) -> Tensor:
         return self_affinity(query, key) @ values
@@ -73,10 +72,8 @@ class ReleasedBlock(MutualFormerBlock):
 def measure(case: Case, rounds: int, clock: str, seconds: float) -> list[dict[str, Any]]:
     """Return best and median seconds, number of runs and peak bytes of each implementation.
 
-    Args:
-        rounds: number of timed runs of each implementation.
-        clock: one of `timing.CLOCKS`.
-        seconds: limit in seconds, after which an implementation is not run again.
+    Each implementation has ``rounds`` timed runs by a ``clock`` of `timing.CLOCKS`, but is not run
+    again after ``seconds`` in total.
     """
     # Time is measured before memory: otherwise page faults slow only the first implementation.
     times = in_child(time_contestants, case, rounds, clock, seconds) or {}
@@ -140,22 +137,19 @@ def make_call(case: Case, name: str) -> Callable[[], None]:
     """Return the function to time, with the same random inputs for every implementation."""
     torch.set_num_threads(1)  # --clock cpu would add up the seconds of several threads
     torch.manual_seed(0)
-    shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
-    parameters = ()
+    released, parameters = name == "released", ()
     if case.part == "cda":
+        shape = (case.batch_size, case.heads, case.tokens, case.dim // case.heads)
         inputs = [torch.randn(shape) for _ in range(6)]
-        if name == "released":
-            function = released_attention
-        else:
+        own = partial(cross_diffusion_attention, attention=name)
+        attention = released_attention if released else own
 
-            def function(*heads: Tensor) -> tuple[Tensor, ...]:
-                return cross_diffusion_attention(heads[:3], heads[3:], attention=name)
+        def function(*heads: Tensor) -> tuple[Tensor, ...]:
+            return attention(heads[:3], heads[3:])
     else:
         inputs = [torch.randn(case.batch_size, case.tokens, k * case.dim) for k in (2, 1)]
-        if name == "released":
-            function = ReleasedBlock(case.dim, case.heads)
-        else:
-            function = MutualFormerBlock(case.dim, case.heads, attention=name)
+        block = ReleasedBlock if released else partial(MutualFormerBlock, attention=name)
+        function = block(case.dim, case.heads)
         parameters = tuple(function.parameters())
     backward = case.mode == "forward+backward"
     leaves = [item.requires_grad_(backward) for item in inputs]

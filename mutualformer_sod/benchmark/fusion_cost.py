@@ -1,7 +1,7 @@
 """MACs and seconds that each fusion adds to one block of a two-stream ViT."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from mutualformer_sod.benchmark.attention import released_attention
 from mutualformer_sod.benchmark.speed import make_counter
@@ -73,7 +73,7 @@ def network_overrides(fusion: str, preset: str, fields: dict[str, Any]) -> dict[
 
 
 def layer_costs(
-    fusions: Iterable[str],
+    fusions: Sequence[str],
     dim: int,
     tokens: int,
     rounds: int,
@@ -82,16 +82,14 @@ def layer_costs(
 ) -> list[dict[str, Any]]:
     """Measure one layer of each method and one block of a two-stream ViT, for one image on a CPU.
 
-    torch counts the MACs before the modules are prepared for inference (``models.device``). Then
-    each round times all layers in turn.
+    Each round times all layers in turn. ``models.device`` prepares the methods for inference.
 
     Args:
         dim: width C of the streams and of the methods, a multiple of 64.
         tokens: number N of tokens of each modality.
         rounds: number of timed runs, of which the fastest counts; 0 to count only MACs.
         fields: options of the fusions except ``fusion`` and ``dim``.
-        clock: function that returns seconds; on a shared machine, pass ``time.process_time`` and
-            use one thread.
+        clock: function that returns seconds, for example a value of ``timing.CLOCKS``.
 
     Raises:
         InputError: an option is illegal or does not belong to a layer.
@@ -101,7 +99,7 @@ def layer_costs(
         (None without rounds) of the method's own work; ``macs_ratio`` and ``seconds_ratio`` to
         the block. A difference of two small times can be negative.
     """
-    fusions, fields, owners = list(fusions), fields or {}, option_owners()
+    fields, owners = fields or {}, option_owners()
     for name in fields:
         if owners.get(name) != "fusion" or name in ("fusion", "dim"):
             raise InputError(
@@ -109,11 +107,9 @@ def layer_costs(
                 f"Fix: leave {name} out, or pass `preset` for complete networks."
             )
     refuse_unused(fields, [{"fusion": fusion} for fusion in fusions])
-    layers, modules = _make_layers(fusions, dim, tokens, fields)
+    layers = _make_layers(fusions, dim, tokens, fields)
     with torch.no_grad():
         macs = [_count(layer.run) - _count(layer.without) for layer in layers]
-    for module in modules:
-        optimise_for_cpu(module)
     with torch.inference_mode():
         seconds = _time_layers(layers, rounds, clock) if rounds else [None] * len(layers)
     return [
@@ -129,21 +125,16 @@ def layer_costs(
 
 
 def _make_layers(
-    fusions: Iterable[str], dim: int, tokens: int, fields: dict[str, Any]
-) -> tuple[list[Layer], list[nn.Module]]:
-    """Return the layers to measure, and the modules that these layers use."""
+    fusions: Sequence[str], dim: int, tokens: int, fields: dict[str, Any]
+) -> list[Layer]:
     generator = torch.Generator().manual_seed(0)
     both = torch.randn(2, tokens, dim, generator=generator)  # rgb, depth
-    plain = _OneBlock(dim)
-    plain_block = partial(plain.block, both)
+    plain_block = partial(_OneBlock(dim).block, both)
     layers = [Layer("two-stream ViT block", plain_block)]
-    modules: list[nn.Module] = [plain.streams[0]]
     for name in fusions:
         encoder = _OneBlock(dim)
-        options = restrict_to_method({"fusion": name, "dim": dim} | fields)
-        config = make_fusion_config(**options)
-        fusion = build_fusion(config, encoder).eval()
-        modules += [encoder.streams[0], fusion]
+        config = make_fusion_config(**restrict_to_method({"fusion": name, "dim": dim} | fields))
+        fusion = optimise_for_cpu(build_fusion(config, encoder)).eval()
         if config.method.in_encoder:
             run_block = partial(encoder.joint.run_block, 0, *both.chunk(2), fusion)
             layers.append(Layer(name, run_block, plain_block))
@@ -151,7 +142,7 @@ def _make_layers(
             layers += _mutualformer_layers(fusion.blocks[0][0], both)
         else:
             layers.append(Layer(name, partial(fusion.mix, 0, *both.chunk(2))))
-    return layers, modules
+    return layers
 
 
 def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
@@ -167,7 +158,7 @@ def _mutualformer_layers(block: MutualFormerBlock, both: Tensor) -> list[Layer]:
         return [F.scaled_dot_product_attention(*stream) for stream in heads]
 
     diffused = partial(cross_diffusion_attention, *heads, block.diffusion, block.attention)
-    released = partial(released_attention, *heads[0], *heads[1])
+    released = partial(released_attention, *heads)
     return [
         Layer("mutualformer: the same as released", released, own),
         Layer("mutualformer: cross-diffusion", diffused, own),

@@ -5,7 +5,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import timm
@@ -57,13 +57,12 @@ class Contestant:
     Args:
         spec: a preset; a weights file; ``timm:NAME`` for a bare backbone; ``2x timm:NAME`` for two
             backbones in turn.
-        counted: whether to run one batch to count MACs.
 
     Raises:
         InputError: the preset, backbone or file does not exist.
     """
 
-    def __init__(self, spec: str, settings: Settings, counted: bool = True) -> None:
+    def __init__(self, spec: str, settings: Settings) -> None:
         self.spec = spec
         self.settings = settings
         self.device = torch.device(settings.device)
@@ -75,10 +74,14 @@ class Contestant:
             self.inputs.append(torch.rand(shape, generator=generator)[:, :1].contiguous())
         self.inputs = [item.to(self.device) for item in self.inputs]
         self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        self.macs = count_macs(self.model, self.inputs) if counted else {}
         if self.device.type == "cpu":
             optimise_for_cpu(self.model)
         self.network: Callable = torch.compile(self.model) if settings.compile else self.model
+
+    @cached_property
+    def macs(self) -> dict[str, int]:
+        """Multiply-accumulates of a batch, see `count_macs`."""
+        return count_macs(self.model, self.inputs)
 
     @torch.inference_mode()
     def run(self, network: Callable | None = None) -> None:
@@ -138,8 +141,7 @@ def count_macs(model: nn.Module, inputs: list[Tensor]) -> dict[str, int]:
     """Count multiply-accumulates of matrix products and convolutions with torch's counter.
 
     A MAC is two FLOPs. Element-wise operations, normalisations and interpolations are not counted.
-    The counts do not depend on the processor, the device or torch's version (``make_counter``).
-    ``inputs`` are the arguments of the model for the counted batch. The model must be in eval mode.
+    ``inputs`` are the arguments of the model, which must be in eval mode.
 
     Returns:
         MACs by name: ``total``, and each of ``PARTS`` that the model has.
@@ -159,7 +161,8 @@ def make_counter() -> Iterator[FlopCounterMode]:
     """Yield torch's FLOP counter, extended by the products that it misses.
 
     torch's counter misses the in-place product of row tiles, and attention in some fused kernels,
-    such as the CPU kernel of torch 2.14. In this context, attention runs as two plain products.
+    such as the CPU kernel of torch 2.14. In this context, attention runs as two plain products, so
+    that counts do not depend on the processor, the device or torch's version.
     """
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.baddbmm_: _baddbmm_flops}
@@ -257,7 +260,7 @@ def _bare_backbone(name: str, size: int) -> nn.Module:
 def _measure_peak(spec: str, settings: Settings, threads: int, inputs: int) -> int | None:
     torch.set_num_threads(threads)
     # The peak must not include the memory of a compiler.
-    contestant = Contestant(spec, replace(settings, compile=False), counted=False)
+    contestant = Contestant(spec, replace(settings, compile=False))
     del contestant.inputs[inputs:]
     before = peak_resident_memory(reset=True)
     for _ in range(2):

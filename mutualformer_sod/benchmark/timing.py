@@ -18,17 +18,18 @@ def in_turn(
     enough: float = math.inf,
     label: str = "rounds",
 ) -> list[list[float]]:
-    """Time several functions in turn; return the seconds of every run of each function.
-
-    The functions take turns, so that a busy machine slows all of them equally.
+    """Time several functions in turn, so that a busy machine slows all of them equally.
 
     Args:
         rounds: number of timed runs of each function.
         warm_up: number of runs of each function before the timed runs; their times are omitted.
         clock: function that returns seconds, for example a value of ``CLOCKS``.
         enough: total seconds of a function, including the warm-up, after which the function is not
-            run again. If a function has no timed run, the seconds of its warm-up are returned.
+            run again.
         label: text of the progress bar.
+
+    Returns:
+        The seconds of every timed run of each function, or of its warm-up without a timed run.
     """
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in trange(warm_up + rounds, desc=label, leave=False, disable=None):

@@ -170,9 +170,9 @@ def compare(args: argparse.Namespace, options: plan.Options, runs: list[plan.Run
     resources = {"device": args.device, "workers": args.workers}
 
     def start(run: plan.Run) -> schedule.LoggedProcess:
-        return schedule.LoggedProcess(
-            "runs.do_run", (args.output, run, options, data, resources), run.log, args.threads
-        )
+        arguments = (args.output, run, options, data, resources)
+        log = run.folder.with_suffix(".log")
+        return schedule.LoggedProcess("runs.do_run", arguments, log, args.threads)
 
     failed = schedule.do_runs(runs, start, at_once=args.jobs, describe=describe)
     finished = [run.variant for run in runs if run.finished]

@@ -15,15 +15,9 @@ from mutualformer_sod.cli.next_step import given, suggest
 from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.files import check_writable
-from mutualformer_sod.gallery.cards import (
-    ImageFiles,
-    figure_rows,
-    find_images,
-    make_card,
-    with_scores,
-)
+from mutualformer_sod.gallery.cards import ImageFiles, figure_rows, find_images, make_card
+from mutualformer_sod.gallery.figure import save_paper_figure
 from mutualformer_sod.gallery.page import ImageCard, pick, read_scores, write_page
-from mutualformer_sod.gallery.paper_figure import save_paper_figure
 from mutualformer_sod.gallery.pictures import PictureFolder
 from mutualformer_sod.metrics.folder import list_methods
 from mutualformer_sod.report.curves import check_matplotlib
@@ -75,13 +69,17 @@ def main() -> int:
     methods = list_methods(args.maps, args.methods)
     known, normalize = read_scores(args.scores) if args.scores else (None, not args.no_normalize)
     check_output(args, wants_figure)
-    sets = discover_sets(args.data, args.sets)
-    options = {"near": args.near, "limit": args.limit, "affixes": cli.map_affixes(args)}
-    options["keep_unmapped"] = args.sets is not None
-    images, lines = find_images(sets, args.maps, methods, **options)
+    images, lines = find_images(
+        discover_sets(args.data, args.sets),
+        args.maps,
+        methods,
+        near=args.near,
+        limit=args.limit,
+        affixes=cli.map_affixes(args),
+        keep_unmapped=args.sets is not None,
+        scores=known,
+    )
     check_figure(args, images, methods)
-    if known is not None:
-        images = with_scores(images, known)
     for folder in (args.output / "thumbs", args.output / "full"):
         check_writable(folder)  # before any map is read
         folder.mkdir(parents=True, exist_ok=True)

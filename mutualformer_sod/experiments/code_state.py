@@ -6,16 +6,14 @@ from pathlib import Path
 
 import cv2
 
-from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import file_sha256
 
 _PACKAGE = Path(__file__).parents[1]
 # Parts of the package without an effect on scores.
 _WITHOUT_EFFECT = (
     *("benchmark/", "cli/", "demo/", "gallery/", "report/"),
-    *("experiments/collect", "experiments/costs", "experiments/differences"),
-    *("experiments/image_scores", "experiments/report", "experiments/schedule"),
-    "experiments/table",
+    *("experiments/collect", "experiments/costs", "experiments/image_scores"),
+    *("experiments/report", "experiments/schedule"),
 )
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "scipy")
 
@@ -43,14 +41,3 @@ def _digest(path: Path) -> str:
     maps = sorted(path.rglob("*.png"))
     lines = (f"{item.relative_to(path).as_posix()} {item.stat().st_size}\n" for item in maps)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def refuse_other_code(output: Path, before: dict[str, str], now: dict[str, str]) -> None:
-    """Raise InputError if a comparison was started with code that may produce other scores."""
-    different = [name for name in before | now if before.get(name) != now.get(name)]
-    if different:
-        more = f" and {len(different) - 1} more" if len(different) > 1 else ""
-        raise InputError(
-            f"{output}: the comparison was started with other code: {different[0]}{more}. "
-            "Fix: continue with the version that started it, or pass another `output`."
-        )

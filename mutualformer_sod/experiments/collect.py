@@ -1,21 +1,96 @@
-"""Collect the results of the finished runs of a comparison for its table."""
+"""Finished runs of a comparison and their means over the seeds, for the table."""
 
 import dataclasses
 import json
+import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mutualformer_sod.errors import InputError, counted
-from mutualformer_sod.experiments import plan
+from mutualformer_sod.experiments import image_scores, plan
 from mutualformer_sod.experiments.data import HOLDOUT
-from mutualformer_sod.experiments.image_scores import METRICS, read_runs, read_scores, write_scores
-from mutualformer_sod.experiments.table import FusionTable, Trial
+from mutualformer_sod.experiments.image_scores import METRICS, ImageScores
 from mutualformer_sod.experiments.variants import Variant, parse_variants
-from mutualformer_sod.metrics.results import Results
+from mutualformer_sod.metrics.registry import COLUMNS
+from mutualformer_sod.metrics.results import Results, Scores
 
 COSTS_FILE = "costs.json"
 _LOG_FILE, _STARTS_FILE = "log.jsonl", "starts.json"  # training.run_folder imports torch
+_SHOWN = ("s_measure", "max_f", "mean_f", "weighted_f", "max_e", "mean_e", "mae")
+EXCHANGE = "exchange_ratio"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Results of one variant and seed."""
+
+    variant: str
+    seed: int
+    scores: dict[str, Scores]  # by group of test images; "images" is the number of images
+    statistics: dict[str, float] = field(default_factory=dict)  # of the fusion at the last epoch
+    seconds: float = 0.0  # of training
+    commits: tuple[str, ...] = ()  # of the training code
+    remarks: tuple[str, ...] = ()  # on the maps of the run, with the names of images
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Scores of a variant on a group of test images, over its seeds."""
+
+    group: str
+    variant: str
+    seeds: tuple[int, ...]
+    images: int
+    mean: Scores  # over the seeds
+    std: Scores  # sample standard deviation (n - 1); empty for a single seed
+
+
+@dataclass(frozen=True)
+class FusionTable:
+    """Content of the table of a comparison."""
+
+    trials: Sequence[Trial]
+    meanings: dict[str, str]  # variant -> description, in the order of the rows
+    costs: dict[str, dict[str, float]]  # by variant and `report.COSTS`; may be missing or None
+    notes: Sequence[str]  # lines below the table
+    images: ImageScores
+
+    @property
+    def groups(self) -> list[str]:
+        """Return the groups of test images, in order of appearance."""
+        return list(dict.fromkeys(group for trial in self.trials for group in trial.scores))
+
+    @property
+    def metrics(self) -> list[str]:
+        """Return the metrics of the first variant in the first group."""
+        return list(self.summary(self.groups[0], next(iter(self.meanings))).mean)
+
+    @property
+    def shown(self) -> list[str]:
+        """Return the metrics of the printed tables."""
+        return [name for name in _SHOWN if name in self.metrics]
+
+    def exchange_ratios(self, variant: str) -> list[float]:
+        """Return the exchange ratios at the last epoch, by seed; empty for most fusions."""
+        return [t.statistics[EXCHANGE] for t in self.of(variant) if EXCHANGE in t.statistics]
+
+    def of(self, variant: str) -> list[Trial]:
+        """Return the trials of a variant."""
+        return [trial for trial in self.trials if trial.variant == variant]
+
+    def summary(self, group: str, variant: str) -> Summary:
+        """Return mean and standard deviation over the seeds of a variant on a group of images."""
+        trials = self.of(variant)
+        scores = [trial.scores[group] for trial in trials]
+        names = [name for name in COLUMNS if all(name in one for one in scores)]
+        mean = {name: statistics.fmean(one[name] for one in scores) for name in names}
+        std = {}
+        if len(scores) > 1:
+            std = {name: statistics.stdev(one[name] for one in scores) for name in names}
+        seeds = tuple(trial.seed for trial in trials)
+        return Summary(group, variant, seeds, int(scores[0]["images"]), mean, std)
 
 
 def collect(output: Path) -> FusionTable:
@@ -33,7 +108,7 @@ def collect(output: Path) -> FusionTable:
     data = plan.read_data(output)
     if data is None:
         raise InputError(f"{output / plan.DATA_FILE}: is missing. Fix: start without `report`.")
-    images = read_runs(finished, options.get("test_depth", []), data["test"])
+    images = image_scores.read_runs(finished, options["test_depth"], data["test"])
     notes = _notes(options, data, trials)
     if "how" in costs:
         notes.append(f"Images/s and GMACs: {costs['how']}, the variants in turn.")
@@ -51,7 +126,7 @@ def write_image_scores(path: Path, table: FusionTable) -> None:
     """Write the scores of each image and the other data that `read_image_scores` needs."""
     trials = [dataclasses.asdict(trial) | {"scores": {}} for trial in table.trials]
     record = {"meanings": table.meanings, "costs": table.costs, "notes": list(table.notes)}
-    write_scores(path, table.images, record | {"trials": trials})
+    image_scores.write_scores(path, table.images, record | {"trials": trials})
 
 
 def read_image_scores(path: Path) -> FusionTable:
@@ -62,7 +137,7 @@ def read_image_scores(path: Path) -> FusionTable:
     Raises:
         InputError: the file is damaged.
     """
-    images, record = read_scores(path)
+    images, record = image_scores.read_scores(path)
     try:
         groups, trials = images.by_group(), []
         for number, trial in enumerate(record["trials"]):
@@ -80,7 +155,8 @@ def read_trial(run: plan.Run) -> Trial:
     """Read the results of a finished run; raise InputError if a file of the run is damaged."""
     try:
         results = Results.read(run.folder / plan.SCORES_FILE)
-        log = _read_log(run.folder)
+        text = (run.folder / _LOG_FILE).read_text(encoding="utf-8")
+        log = [json.loads(line) for line in text.splitlines()]
         starts = json.loads((run.folder / _STARTS_FILE).read_text(encoding="utf-8"))
         return Trial(
             run.variant.name,
@@ -97,22 +173,9 @@ def read_trial(run: plan.Run) -> Trial:
         ) from None
 
 
-def last_statistics(folder: Path) -> dict[str, float]:
-    """Return the statistics of a run's fusion at the last epoch, or {} without statistics."""
-    try:
-        return _statistics(_read_log(folder))
-    except (OSError, ValueError, IndexError):
-        return {}
-
-
 def costs_are_known(output: Path, variants: Sequence[Variant]) -> bool:
     """Return whether the costs of all variants were measured."""
     return _read_costs(output)["costs"].keys() >= {variant.name for variant in variants}
-
-
-def _read_log(folder: Path) -> list[dict[str, Any]]:
-    text = (folder / _LOG_FILE).read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def _statistics(log: list[dict[str, Any]]) -> dict[str, float]:
@@ -145,7 +208,7 @@ def describe_sources(options: dict[str, Any]) -> list[str]:
     found = ["other folders"] if is_apart else []
     if ratio := options["holdout"] or (None if is_apart else HOLDOUT):
         whole = "each set with depth" if is_apart else "each set"
-        sets = ", ".join(options.get("holdout_sets") or [whole])
+        sets = ", ".join(options["holdout_sets"] or [whole])
         found.append(f"split by scene, about {ratio:.0%} of {sets} for testing")
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mutualformer_sod.benchmark.speed import Contestant, Settings, count_macs, time_in_turn
+from mutualformer_sod.benchmark.speed import Contestant, Settings, time_in_turn
 from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.errors import counted
 from mutualformer_sod.experiments.plan import Options
@@ -25,29 +25,28 @@ def measure_costs(path: Path, variants: Sequence[Variant], options: Options, dev
     """
     chosen = pick_device(device)
     contestants = [_contestant(variant, options, chosen) for variant in variants]
-    times = time_in_turn([contestant for contestant, _ in contestants], _ROUNDS)
+    times = time_in_turn(contestants, _ROUNDS)
     costs = {
         variant.name: {
             "parameters": contestant.parameters,
-            "macs": macs,
-            "images_per_second": contestant.settings.batch_size / statistics.median(seconds),
+            "macs": contestant.macs["total"],
+            "images_per_second": 1 / statistics.median(seconds),
             "peak_memory": contestant.peak_memory(),
         }
-        for variant, (contestant, macs), seconds in zip(variants, contestants, times, strict=True)
+        for variant, contestant, seconds in zip(variants, contestants, times, strict=True)
     }
     kind = chosen.type
     name = torch.cuda.get_device_name(chosen) if kind == "cuda" else kind.upper()
     threads = "" if kind != "cpu" else f", {counted(torch.get_num_threads(), 'thread')}"
-    size, amp = contestants[0][0].settings.size, contestants[0][0].settings.amp
+    size, amp = contestants[0].settings.size, contestants[0].settings.amp
     how = f"{size} x {size}, batch 1, {name}{threads}, amp {amp}, median of {_ROUNDS} rounds"
     write_json(path, {"how": how, "costs": costs})
 
 
-def _contestant(variant: Variant, options: Options, device: torch.device) -> tuple[Contestant, int]:
+def _contestant(variant: Variant, options: Options, device: torch.device) -> Contestant:
     overrides = variant.overrides(options.fields)
     size = options.size or make_config(options.preset, **overrides).image_size
-    settings = Settings(size, 1, str(device), overrides=overrides)
-    contestant = Contestant(options.preset, settings, counted=False)
+    contestant = Contestant(options.preset, Settings(size, device=str(device), overrides=overrides))
     if variant.modality == "rgb":
         del contestant.inputs[1:]
-    return contestant, count_macs(contestant.model, contestant.inputs)["total"]
+    return contestant

@@ -20,7 +20,7 @@ from mutualformer_sod.data.discovery.fingerprint import data_fingerprint, find_o
 from mutualformer_sod.data.discovery.sets import SodSet, discover_sets, limited
 from mutualformer_sod.data.discovery.split import hold_out
 from mutualformer_sod.data.modality import DEPTH, Modality
-from mutualformer_sod.data.synthetic.scenes import KINDS, SET_NAME, write_samples
+from mutualformer_sod.data.synthetic.scenes import SET_NAME, write_samples
 from mutualformer_sod.errors import InputError, counted, name_list
 from mutualformer_sod.experiments.plan import DATA_FILE, Options, read_data
 from mutualformer_sod.files import write_json
@@ -109,15 +109,14 @@ def groups_of(sod_set: str, stem: str, sources: dict[str, Any]) -> list[str]:
     """Return the groups of an image.
 
     The groups are "all", the set of the image if there are several sets, and the kind of a
-    generated scene. The stem of a generated scene ends in its kind. If there are several test
-    folders, the only group of an image is its folder. ``sources`` is the test part of the record
-    of `prepare_data`.
+    generated scene, in which its stem ends. If there are several test folders, the only group of an
+    image is its folder. ``sources`` is the test part of the record of `prepare_data`.
     """
     if sod_set in sources.get("folders", {}):
         return [sources["folders"][sod_set]]
     kind = stem.rpartition("_")[2]
     groups = [WHOLE] if len(sources["sets"]) == 1 else [WHOLE, sod_set]
-    if sod_set.rpartition("/")[2] == SET_NAME and kind in KINDS:
+    if sod_set.rpartition("/")[2] == SET_NAME and kind in _KIND_NAMES:
         groups.append(_KIND_NAMES[kind])
     return groups
 
@@ -251,11 +250,6 @@ def _split(folder: Path, options: Options) -> None:
 
 
 def _named(asked: str, sets: Sequence[SodSet]) -> list[str]:
-    """Return the names of the sets that match a user's name.
-
-    Raises:
-        InputError: no set matches.
-    """
     names = [item.name for item in sets]
     found = matching_names(asked, names)
     if not found:
@@ -269,8 +263,8 @@ def _link(folder: Path, sod_set: SodSet, roles: Iterable[str] = ("rgb", "depth",
     labels = {"rgb": "RGB", "gt": "GT", "depth": sod_set.modality and sod_set.modality.folder}
     for role in roles:
         files = [getattr(sample, role) for sample in sod_set.samples]
-        label = labels[role]
         if files and files[0] is not None:
-            (folder / label).mkdir(parents=True)
+            target = folder / labels[role]
+            target.mkdir(parents=True)
             for file in files:
-                (folder / label / file.name).symlink_to(file.resolve())
+                (target / file.name).symlink_to(file.resolve())

@@ -1,9 +1,8 @@
 """Options, runs and output folder of a comparison."""
 
-import contextlib
 import dataclasses
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from mutualformer_sod.configs.model import DEFAULT_PRESET
 from mutualformer_sod.configs.recipes import RECIPES, make_train_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.experiments.code_state import code_of_results, inputs_of, refuse_other_code
+from mutualformer_sod.experiments.code_state import code_of_results, inputs_of
 from mutualformer_sod.experiments.variants import Variant
 from mutualformer_sod.files import write_json
 from mutualformer_sod.output_folder import OutputFolder, changed
@@ -26,7 +25,8 @@ _RECIPE: dict[str, Any] = {
     "cache": "disk",
 }
 
-_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit")  # also in TrainConfig
+# Options that TrainConfig also has.
+_SHARED = ("preset", "epochs", "lr", "batch_size", "size", "amp", "limit", "init_weights")
 # Options without effect on generated scenes.
 _OF_DATA = ("sets", "test_data", "near", "limit", "estimated_depth", "holdout", "holdout_sets")
 RIGHT = "right"
@@ -37,7 +37,6 @@ DEPTHS = {
     "constant": "the same depth in all pixels except two (a fully constant map counts as missing)",
     "noise": "random numbers",
 }
-_DAMAGED = "{}: damaged. Fix: restore the file, or pass another `output`."
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,6 @@ class Options:
                 f"`init_weights` {self.init_weights}: no such file. Fix: check the path."
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the options as plain JSON data."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
 
 @dataclass(frozen=True)
 class Run:
@@ -119,11 +114,6 @@ class Run:
     def name(self) -> str:
         """Return the name of the run that messages use."""
         return f"{self.variant.name} seed {self.seed}"
-
-    @property
-    def log(self) -> Path:
-        """Return the path of the file with the printed output of the run."""
-        return self.folder.with_suffix(".log")
 
     def per_image(self, kind: str = RIGHT) -> Path:
         """Return the path of the scores per image (CSV) for one kind of test depth."""
@@ -151,19 +141,15 @@ def train_config(
 ) -> TrainConfig:
     """Return the training options of a run, with the same recipe for all runs.
 
-    Args:
-        options, run: options of the comparison, and one of its runs.
-        sources: "data", "sets" and "near" of the training images.
-        resources: options without an effect on results, such as device and workers.
+    ``sources`` has "data", "sets" and "near" of the training images. ``resources`` has options
+    without an effect on results, such as device and workers.
 
     Raises:
         InputError: a value is illegal.
     """
-    own = {} if options.init_weights is None else {"init_weights": options.init_weights}
     config = make_train_config(
         options.recipe,
         **_RECIPE,
-        **own,
         **resources,
         **{name: getattr(options, name) for name in _SHARED},
         data=tuple(sources["data"]),
@@ -188,7 +174,7 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
         InputError: the folder has a comparison with other options, inputs or code.
     """
     plan = {
-        "options": options.to_dict(),
+        "options": dataclasses.asdict(options),
         "seeds": {variant.name: seeds for variant in variants},
         "code": code_of_results(),
         "inputs": inputs_of(options.init_weights, options.estimated_depth),
@@ -197,14 +183,21 @@ def claim_folder(output: Path, options: Options, variants: Sequence[Variant], se
         before = read_plan(output)
         if (output / DATA_FILE).exists():
             _refuse_changes(output, before, plan)
-        seeds_of = before["seeds"] | plan["seeds"]
-        plan["seeds"] = {n: max(k, before["seeds"].get(n, 0)) for n, k in seeds_of.items()}
+        added = {name: max(seeds, before["seeds"].get(name, 0)) for name in plan["seeds"]}
+        plan["seeds"] = before["seeds"] | added
     write_json(output / PLAN_FILE, plan)
 
 
 def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise InputError if code, options or inputs changed since the start of a comparison."""
-    refuse_other_code(output, before.get("code", {}), now["code"])
+    old, new = before["code"], now["code"]
+    different = [name for name in old | new if old.get(name) != new.get(name)]
+    if different:
+        more = f" and {len(different) - 1} more" if len(different) > 1 else ""
+        raise InputError(
+            f"{output}: the comparison was started with other code: {different[0]}{more}. "
+            "Fix: continue with the version that started it, or pass another `output`."
+        )
     for name in changed(before["options"], now["options"]):
         started = _as_typed(before["options"].get(name))
         value = _as_typed(now["options"][name])
@@ -212,7 +205,7 @@ def _refuse_changes(output: Path, before: dict[str, Any], now: dict[str, Any]) -
             f"{output}: was started with `{name}` {started}, but `{name}` is now {value}. "
             "Fix: pass the old value, or another `output`."
         )
-    for path in changed(before.get("inputs", {}), now["inputs"]):
+    for path in changed(before["inputs"], now["inputs"]):
         raise InputError(
             f"{path}: its content has changed since the comparison {output} was started. "
             "Fix: restore the content, or pass another `output`."
@@ -225,17 +218,11 @@ def read_plan(output: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder has no comparison, or the file of the comparison is damaged.
     """
-    folder = OutputFolder(output, PLAN_FILE, "comparison")
-    if not folder.is_begun:
+    plan = _read(output, PLAN_FILE, options=dict, seeds=dict, code=dict, inputs=dict)
+    if plan is None:
         raise InputError(
             f"`output` {output}: the folder has no {PLAN_FILE}. Fix: pass another folder."
         )
-    plan = folder.read(options=dict, seeds=dict)
-    if plan is None:  # an older version wrote one number of seeds for all variants
-        plan = folder.read(options=dict, variants=list, seeds=int)
-        if plan is None:
-            raise InputError(_DAMAGED.format(folder.record_file))
-        plan["seeds"] = dict.fromkeys(plan.pop("variants"), plan["seeds"])
     return plan
 
 
@@ -245,32 +232,36 @@ def read_data(output: Path) -> dict[str, Any] | None:
     Raises:
         InputError: the record is damaged.
     """
-    folder = OutputFolder(output, DATA_FILE, "comparison")
+    return _read(output, DATA_FILE, fingerprint=str, train=dict, test=dict)
+
+
+def _read(output: Path, file: str, **entries: type) -> dict[str, Any] | None:
+    folder = OutputFolder(output, file, "comparison")
     if not folder.is_begun:
         return None
-    data = folder.read(fingerprint=str, train=dict, test=dict)
-    if data is None or not ("images" in data["train"] and "images" in data["test"]):
-        raise InputError(_DAMAGED.format(folder.record_file))
-    return data
+    record = folder.read(**entries)
+    if record is None:
+        raise InputError(
+            f"{folder.record_file}: damaged. Fix: restore the file, or pass another `output`."
+        )
+    return record
 
 
 def _as_typed(value: Any) -> str:
     """Format the value of an option as on the command line."""
     if isinstance(value, dict):
         value = [f"{name}={item}" for name, item in value.items()]
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         value = " ".join(map(str, value))
     return "(not given)" if value in (None, "") else str(value)
 
 
-@contextlib.contextmanager
-def alone_in(output: Path) -> Iterator[None]:
-    """Context that locks a folder.
+def alone_in(output: Path) -> AbstractContextManager[None]:
+    """Return a context that locks a folder.
 
     Raises:
         InputError: the folder has files but no comparison, or is in use.
     """
     folder = OutputFolder(output, PLAN_FILE, "comparison")
     folder.refuse_foreign()
-    with folder.locked():
-        yield
+    return folder.locked()

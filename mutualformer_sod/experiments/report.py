@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from mutualformer_sod.experiments.differences import DRAWS, Difference, differences
-from mutualformer_sod.experiments.image_scores import METRICS as SCORED
+from mutualformer_sod.experiments.collect import EXCHANGE, FusionTable, Summary
+from mutualformer_sod.experiments.image_scores import DRAWS, METRICS, Difference, differences
 from mutualformer_sod.experiments.plan import DEPTHS
-from mutualformer_sod.experiments.table import EXCHANGE, FusionTable, Summary
 from mutualformer_sod.files import replacing, write_text
 from mutualformer_sod.report.all_pairs_tables import p_text
 from mutualformer_sod.report.curves import load_pyplot, without_mathematics
@@ -113,7 +112,7 @@ def _misleading(table: FusionTable) -> list[str]:
     lines = []
     owners = np.array([name for name, _ in table.images.runs])
     scores = {kind: table.images.by_group(kind) for kind in table.images.kinds}
-    column = SCORED.index("s_measure")
+    column = METRICS.index("s_measure")
     for group in table.groups:
         kinds = [kind for kind in scores if group in scores[kind]]
         body = []

@@ -13,7 +13,7 @@ from mutualformer_sod.data.discovery.benchmarks import canonical_name
 from mutualformer_sod.data.discovery.sets import SodSet
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import plan
-from mutualformer_sod.experiments.collect import last_statistics
+from mutualformer_sod.experiments.collect import EXCHANGE, read_trial
 from mutualformer_sod.experiments.data import find_sets, groups_of
 from mutualformer_sod.experiments.plan import Options, Run
 from mutualformer_sod.experiments.variants import Variant
@@ -167,10 +167,10 @@ def model_overrides(output: Path, run: Run, options: Options) -> dict[str, Any]:
         return overrides
     config = run.folder / CONFIG_FILE
     if config.exists():  # a started run keeps its ratio
-        ratio = json.loads(config.read_text(encoding="utf-8"))["model_overrides"]["exchange_ratio"]
+        ratio = json.loads(config.read_text(encoding="utf-8"))["model_overrides"][EXCHANGE]
     else:
         other = plan.run_of(output, Variant(run.variant.matches), run.seed)
-        ratio = last_statistics(other.folder).get("exchange_ratio") if other.finished else None
+        ratio = read_trial(other).statistics.get(EXCHANGE) if other.finished else None
     if ratio is not None:
-        overrides["exchange_ratio"] = round(float(ratio), 4)
+        overrides[EXCHANGE] = round(float(ratio), 4)
     return overrides

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -28,10 +28,8 @@ _PRELOADED = ["torch", "torchvision", "timm", "cv2", "mutualformer_sod.experimen
 class LoggedProcess:
     """A process that calls one function and appends its output to a log.
 
-    Args:
-        function: "module.function" in `mutualformer_sod.experiments`.
-        log: file of the output; its folder is created.
-        threads: number of threads of the process on a CPU.
+    ``function`` is "module.function" in `mutualformer_sod.experiments`. ``threads`` is the number
+    of threads on a CPU. The folder of the log is created.
     """
 
     def __init__(self, function: str, arguments: tuple, log: Path, threads: int) -> None:
@@ -120,9 +118,11 @@ def do_runs(
         bar.update()
 
     with (
-        _saved_at_the_end(running),
+        ended_by_sigterm("finished runs remain; the same command continues the comparison"),
+        contextlib.ExitStack() as at_the_end,
         tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", disable=None) as bar,
     ):
+        at_the_end.callback(_stop, running)  # also after SIGTERM and Ctrl-C
         while todo or running:
             for run in [run for run in todo if _source(run) in failed]:
                 todo.remove(run)
@@ -156,17 +156,9 @@ def _next(todo: list[Run], running: dict[int, _Working]) -> Run | None:
     return None
 
 
-@contextlib.contextmanager
-def _saved_at_the_end(running: dict[int, _Working]) -> Iterator[None]:
-    """Context that stops the runs in progress at its end, also after SIGTERM and Ctrl-C.
-
-    The stopped runs save their state.
-    """
-    with ended_by_sigterm("finished runs remain; the same command continues the comparison"):
-        try:
-            yield
-        finally:
-            for work in running.values():
-                work.process.terminate()
-            for work in running.values():
-                work.process.problem()
+def _stop(running: dict[int, _Working]) -> None:
+    """Stop the runs in progress, which save their state."""
+    for work in running.values():
+        work.process.terminate()
+    for work in running.values():
+        work.process.problem()

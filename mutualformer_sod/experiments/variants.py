@@ -42,32 +42,24 @@ class Variant:
         return combine(common, {"share": True} | self.fields)
 
 
+# Controls of mutualformer by the end of their names, with options and description.
+_ABLATIONS = {
+    "no_cda": ("cross=none", "self-attention in place of CDA"),
+    "cross_attention": ("cross=attention", "cross-attention in place of CDA"),
+    "no_fused_attention": ("fused_attention=false", "without self-attention over the fused stream"),
+    "paper": ("form=paper", "the paper's recurrence"),
+    "epsilon_0.3": ("epsilon=0.3", "epsilon 0.3"),
+    "epsilon_0.9": ("epsilon=0.9", "epsilon 0.9"),
+    "steps_2": ("steps=2", "2 diffusion steps"),
+    "steps_3": ("steps=3", "3 diffusion steps"),
+    "mean_affinity": ("affinity=mean", "mean of the affinities in place of their sum"),
+    "initial_affinity": ("initial=affinity", "diffusion starts from the affinities"),
+    "two_blocks": ("blocks_per_level=2", "two blocks per level"),
+}
 _CONTROLS = {
     "rgb_only": ("sum:modality=rgb", "depth hidden"),
     "depth_only": ("sum:modality=depth", "colour hidden"),
-    "mutualformer_no_cda": ("mutualformer:cross=none", "self-attention in place of CDA"),
-    "mutualformer_cross_attention": (
-        "mutualformer:cross=attention",
-        "cross-attention in place of CDA",
-    ),
-    "mutualformer_no_fused_attention": (
-        "mutualformer:fused_attention=false",
-        "without self-attention over the fused stream",
-    ),
-    "mutualformer_paper": ("mutualformer:form=paper", "the paper's recurrence"),
-    "mutualformer_epsilon_0.3": ("mutualformer:epsilon=0.3", "epsilon 0.3"),
-    "mutualformer_epsilon_0.9": ("mutualformer:epsilon=0.9", "epsilon 0.9"),
-    "mutualformer_steps_2": ("mutualformer:steps=2", "2 diffusion steps"),
-    "mutualformer_steps_3": ("mutualformer:steps=3", "3 diffusion steps"),
-    "mutualformer_mean_affinity": (
-        "mutualformer:affinity=mean",
-        "mean of the affinities in place of their sum",
-    ),
-    "mutualformer_initial_affinity": (
-        "mutualformer:initial=affinity",
-        "diffusion starts from the affinities",
-    ),
-    "mutualformer_two_blocks": ("mutualformer:blocks_per_level=2", "two blocks per level"),
+    **{f"mutualformer_{n}": (f"mutualformer:{o}", text) for n, (o, text) in _ABLATIONS.items()},
     "cross_attention_ensemble": ("cross_attention:head=ensemble", "with the other head"),
     "concat_ensemble": ("concat:head=ensemble", "with the other head"),
     "random_exchange": (
@@ -122,17 +114,15 @@ def check_variants(variants: Sequence[Variant], preset: str, common: dict[str, A
 
 def _variants_of(name: str) -> list[Variant]:
     methods = fusion_methods()
-    if name == "all":
-        return [variant for fusion in methods for variant in _variants_of(fusion)]
-    if name == "controls":
-        return list(CONTROLS.values())
-    if name in CONTROLS:
-        return [CONTROLS[name]]
-    if name in methods:
-        return [Variant(name, {"fusion": name}, meaning=methods[name].description)]
+    fusions = {n: Variant(n, {"fusion": n}, meaning=m.description) for n, m in methods.items()}
+    groups, single = {"all": fusions, "controls": CONTROLS}, fusions | CONTROLS
+    if name in groups:
+        return list(groups[name].values())
+    if name in single:
+        return [single[name]]
     if name.partition(":")[0] in methods:
         return [_own_variant(name)]
-    known = ", ".join(("all", "controls", *methods, *CONTROLS))
+    known = ", ".join((*groups, *single))
     raise InputError(
         f"`fusions` {name}: unknown. Fix: pass {known}, or FUSION:FIELD=VALUE,FIELD=VALUE."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from mutualformer_sod.data.modality import Encoding
 from mutualformer_sod.data.sample import Sample
 from mutualformer_sod.errors import InputError, name_list
 from mutualformer_sod.files import escaped
-from mutualformer_sod.gallery.page import ImageCard, MapCard, Scores, gallery_columns
+from mutualformer_sod.gallery.page import ImageCard, MapCard, gallery_columns
 from mutualformer_sod.gallery.pictures import PictureFolder, disagreement, error_map, map_as_scored
 from mutualformer_sod.imaging.decoding import read_bytes
 from mutualformer_sod.imaging.io import read_gt, read_rgb, read_saliency
@@ -25,27 +25,21 @@ from mutualformer_sod.metrics.evaluation import GtSet, find_map_folders
 from mutualformer_sod.metrics.evaluator import score_image
 from mutualformer_sod.metrics.folder import MapFolder
 from mutualformer_sod.metrics.ground_truth import GroundTruth
+from mutualformer_sod.metrics.results import Scores
 
 _SAME_SCORE = 1e-9  # tolerance: above the rounding of a mean, below the difference of two maps
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """An image of the gallery and the files of its maps.
-
-    Attributes:
-        encoding: depth encoding of the set; None for a set without depth.
-        maps: method -> file; None if the file is absent.
-        notes: method -> reason why the file is absent.
-        scores: method -> scores of an evaluation; None computes the scores.
-    """
+    """An image of the gallery and the files of its maps."""
 
     set_name: str
     sample: Sample
-    encoding: Encoding | None = None
-    maps: dict[str, Path | None] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-    scores: dict[str, Scores] | None = None
+    encoding: Encoding | None  # of the set; None for a set without depth
+    maps: dict[str, Path | None]  # method -> file; None if the file is absent
+    notes: dict[str, str]  # method -> reason why the file is absent
+    scores: dict[str, Scores] | None  # method -> scores of an evaluation; None computes the scores
 
     @property
     def name(self) -> str:
@@ -58,10 +52,11 @@ def find_images(
     maps_root: Path,
     methods: Sequence[str],
     *,
-    near: Sequence[str] = ("auto",),
-    limit: int | None = None,
-    keep_unmapped: bool = False,
-    affixes: tuple[str, str] | None = None,
+    near: Sequence[str],
+    limit: int | None,
+    keep_unmapped: bool,
+    affixes: tuple[str, str] | None,
+    scores: dict[tuple[str, str, str], Scores] | None,
 ) -> tuple[list[ImageFiles], list[str]]:
     """Pair the images of sets with the maps of methods.
 
@@ -71,6 +66,8 @@ def find_images(
         limit: use at most this number of first images of each set; None uses all images.
         keep_unmapped: include sets without any map.
         affixes: text around the stems in the names of the maps; None detects this text.
+        scores: scores of an evaluation, as read by `page.read_scores`; None computes the scores. A
+            map without a score is not an error: the map may be unreadable.
 
     Returns:
         The images, set by set, and messages about the sets and their maps.
@@ -94,7 +91,12 @@ def find_images(
             stem = sample.stem
             notes = {f.method: "two files" if stem in f.duplicate else "missing" for f in folders}
             maps = {f.method: f.maps.get(stem) for f in folders}
-            images.append(ImageFiles(sod_set.name, sample, sod_set.encoding, maps, notes))
+            known = None
+            if scores is not None:
+                # Encode names as evaluate.py does: file names may be invalid Unicode.
+                keys = {m: tuple(map(escaped, (sod_set.name, stem, m))) for m in maps}
+                known = {method: scores[key] for method, key in keys.items() if key in scores}
+            images.append(ImageFiles(sod_set.name, sample, sod_set.encoding, maps, notes, known))
         for f in folders:
             extra = f"without an image of that name: {name_list(f.extra)}" if f.extra else ""
             named = f"maps are named {'STEM'.join(f.affixes)}" if any(f.affixes) else ""
@@ -103,24 +105,7 @@ def find_images(
     return images, lines
 
 
-def with_scores(
-    images: Sequence[ImageFiles], known: dict[tuple[str, str, str], Scores]
-) -> list[ImageFiles]:
-    """Add the scores of an evaluation, as read by `page.read_scores`.
-
-    A map without a score is not an error: the map may be unreadable.
-    """
-    scored = []
-    for image in images:
-        # Encode names as evaluate.py does: file names may be invalid Unicode.
-        set_name, stem = escaped(image.set_name), escaped(image.sample.stem)
-        keys = {method: (set_name, stem, escaped(method)) for method in image.maps}
-        scores = {method: known[key] for method, key in keys.items() if key in known}
-        scored.append(replace(image, scores=scores))
-    return scored
-
-
-def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool = True) -> ImageCard:
+def make_card(image: ImageFiles, pictures: PictureFolder, normalize: bool) -> ImageCard:
     """Read the files of one image, score its maps and store its pictures.
 
     An unreadable file is named in the problems of the card. With ``normalize``, maps are stretched
@@ -226,7 +211,7 @@ def _unit(sample: Sample, encoding: Encoding) -> np.ndarray:
 def figure_rows(
     images: Sequence[ImageFiles], methods: Sequence[str]
 ) -> tuple[list[list], list[str]]:
-    """Return the pictures of each image, and the titles of the columns, for `paper_figure`.
+    """Return the pictures of each image, and the titles of the columns, for a figure of a paper.
 
     Columns without a picture are left out.
 

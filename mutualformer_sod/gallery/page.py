@@ -15,10 +15,9 @@ from string import Template
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import write_text
-from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture, thumb_size
+from mutualformer_sod.gallery.pictures import FALSE_POSITIVE, MISS, Picture
 from mutualformer_sod.metrics.registry import COLUMNS
-
-Scores = dict[str, float]
+from mutualformer_sod.metrics.results import Scores
 
 
 def gallery_columns() -> tuple[str, ...]:
@@ -28,44 +27,28 @@ def gallery_columns() -> tuple[str, ...]:
 
 @dataclass
 class MapCard:
-    """The map of one method for one image, with the error map and scores.
+    """The map of one method for one image, with the error map and scores."""
 
-    Attributes:
-        map: picture of the stored map; None if the map is absent.
-        error: picture of `pictures.error_map`; None without map or ground truth.
-        scores: values of `gallery_columns`; empty without map or ground truth.
-        note: e.g. "missing", "unreadable" or "resized from 320 x 240".
-    """
-
-    map: Picture | None = None
-    error: Picture | None = None
-    scores: Scores = field(default_factory=dict)
-    note: str = ""
+    map: Picture | None = None  # None if the map is absent
+    error: Picture | None = None  # `pictures.error_map`; None without map or ground truth
+    scores: Scores = field(default_factory=dict)  # `gallery_columns`; empty without error map
+    note: str = ""  # e.g. "missing", "unreadable" or "resized from 320 x 240"
 
 
 @dataclass
 class ImageCard:
-    """An image and its maps.
-
-    Attributes:
-        rgb, depth, gt: the pictures, or None. Near depth is bright.
-        maps: one card for each method, in the order of the methods.
-        disagreement: mean difference of the maps in [0, 1], see `pictures.disagreement`.
-        problems: one line for each file that cannot be read.
-        gt_note: interpretation of a ground truth whose values are not 0 and 255.
-        map_name, map_label: name and title of the modality of `depth`.
-    """
+    """An image and its maps."""
 
     set_name: str
     stem: str
     rgb: Picture | None = None
-    depth: Picture | None = None
+    depth: Picture | None = None  # near depth is bright
     gt: Picture | None = None
-    maps: list[MapCard] = field(default_factory=list)
-    disagreement: float | None = None
-    problems: list[str] = field(default_factory=list)
-    gt_note: str = ""
-    map_name: str = "depth"
+    maps: list[MapCard] = field(default_factory=list)  # in the order of the methods
+    disagreement: float | None = None  # of the maps, see `pictures.disagreement`
+    problems: list[str] = field(default_factory=list)  # one line for each unreadable file
+    gt_note: str = ""  # interpretation of a ground truth whose values are not 0 and 255
+    map_name: str = "depth"  # name and title of the modality of `depth`
     map_label: str = "depth (near = bright)"
 
     def pictures(self) -> list[Picture]:
@@ -123,9 +106,7 @@ def _named(cards: Sequence[ImageCard], name: str) -> ImageCard:
 
 
 def read_scores(folder: Path) -> tuple[dict[tuple[str, str, str], Scores], bool]:
-    """Read the per-image scores and the normalisation of a run of tools/evaluate.py.
-
-    The files are per_image.csv and scores.json in the output folder of the run.
+    """Read per_image.csv and the normalisation from the output folder of tools/evaluate.py.
 
     Returns:
         (set, stem, method) -> metric -> value, and whether each map was stretched to its own
@@ -160,10 +141,8 @@ def write_page(
 ) -> None:
     """Write the page of a gallery, which shows the pictures in ``thumbs/`` and ``full/``.
 
-    Args:
-        methods: names, in the order of the maps of the cards.
-        cards: the images in their initial order.
-        note: protocol of the scores, shown at the end of the page.
+    ``methods`` are in the order of the maps of the cards, and ``cards`` in the initial order of the
+    page. ``note`` is the protocol of the scores, shown at the end.
     """
     content = {
         "methods": list(methods),
@@ -191,7 +170,7 @@ def _part(name: str) -> str:
 
 def _json_in_html(content: object) -> str:
     """Return JSON with escaped ``<``, ``>`` and ``&``, so that no name can open a tag."""
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)  # ASCII
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, default=asdict)  # ASCII
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -200,25 +179,21 @@ def _image_entry(card: ImageCard) -> dict:
     return {
         "set": card.set_name,
         "stem": card.stem,
-        "rgb": _picture_entry(card.rgb),
-        "depth": _picture_entry(card.depth),
+        "rgb": card.rgb,
+        "depth": card.depth,
         "map_name": card.map_name,
         "map_label": card.map_label,
-        "gt": _picture_entry(card.gt),
+        "gt": card.gt,
         "disagreement": card.disagreement,
         "spread": statistics.pstdev(s) if len(s) > 1 else None,
         "problems": card.problems,
         "maps": [
             {
-                "map": _picture_entry(c.map),
-                "error": _picture_entry(c.error),
+                "map": c.map,
+                "error": c.error,
                 "scores": [c.scores[m] for m in gallery_columns()] if c.scores else None,
                 "note": c.note,
             }
             for c in card.maps
         ],
     }
-
-
-def _picture_entry(picture: Picture | None) -> dict | None:
-    return None if picture is None else asdict(picture) | {"thumb": thumb_size(picture.size)}

@@ -25,11 +25,10 @@ _FULL_OPTIONS = {".jpg": (cv2.IMWRITE_JPEG_QUALITY, 92), ".png": (cv2.IMWRITE_PN
 
 
 def map_as_scored(levels: np.ndarray, shape: tuple[int, int], normalize: bool = True) -> np.ndarray:
-    """Resize and normalise a map, (H, W) uint8, as the evaluator does.
+    """Resize and normalise a map, (H, W) uint8, as the evaluator does; return float64 in [0, 1].
 
-    The 8-bit map is resized bilinearly to ``shape``, the size of the ground truth. With
-    ``normalize``, the map is stretched to its own minimum and maximum. The result is float64 in
-    [0, 1].
+    The map is resized bilinearly to ``shape``, the size of the ground truth. With ``normalize``,
+    the map is stretched to its own minimum and maximum.
     """
     if levels.shape != shape:
         levels = cv2.resize(levels, shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -60,16 +59,15 @@ def disagreement(maps: Sequence[np.ndarray]) -> float | None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture whose files are ``thumbs/<name>.webp`` and ``full/<full>``.
-
-    ``size`` is (H, W) of the full picture in pixels.
-    """
+    """A picture whose files are ``thumbs/<name>.webp`` and ``full/<full>``."""
 
     name: str
     full: str
-    size: tuple[int, int]
+    size: tuple[int, int]  # (H, W) of the full picture in pixels
+    thumb: tuple[int, int]  # (H, W) of the thumbnail
 
 
+@dataclass(frozen=True)
 class PictureFolder:
     """Folder that stores each picture as a thumbnail and a full-size file, named by a hash.
 
@@ -78,9 +76,8 @@ class PictureFolder:
     Sides of full-size pictures are at most ``zoom_side`` pixels; larger pictures are shrunk.
     """
 
-    def __init__(self, folder: Path, zoom_side: int) -> None:
-        self.folder = folder
-        self.zoom_side = zoom_side
+    folder: Path
+    zoom_side: int
 
     def keep(self, picture: np.ndarray, *sources: bytes, suffix: str = ".png") -> Picture:
         """Write the files of a picture unless both files exist.
@@ -97,14 +94,15 @@ class PictureFolder:
         height, width = picture.shape[:2]
         scale = min(1.0, self.zoom_side / max(height, width))
         size = max(1, round(height * scale)), max(1, round(width * scale))
+        thumb_size = thumbnail_size(size)
         thumb, full = self.folder / f"thumbs/{name}.webp", self.folder / f"full/{name}{suffix}"
         if not (thumb.exists() and full.exists()):
             pixels = _eight_bits(picture)
             if pixels.ndim == 3:
                 pixels = np.ascontiguousarray(pixels[..., ::-1])  # BGR, for cv2
             write_image(full, shrink(pixels, *size), _FULL_OPTIONS[suffix])
-            write_image(thumb, shrink(pixels, *thumb_size(size)), _THUMB_OPTIONS)
-        return Picture(name, full.name, size)
+            write_image(thumb, shrink(pixels, *thumb_size), _THUMB_OPTIONS)
+        return Picture(name, full.name, size, thumb_size)
 
     def remove_all_but(self, kept: set[str]) -> None:
         """Remove the pictures of earlier runs whose names are not in ``kept``."""
@@ -113,7 +111,7 @@ class PictureFolder:
                 path.unlink(missing_ok=True)
 
 
-def thumb_size(size: tuple[int, int]) -> tuple[int, int]:
+def thumbnail_size(size: tuple[int, int]) -> tuple[int, int]:
     """Return the thumbnail size (H, W) for a picture size (H, W), without enlargement."""
     scale = min(1.0, THUMB_HEIGHT / size[0], 4 * THUMB_HEIGHT / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

@@ -131,14 +131,6 @@ def test_claim_folder_with_changed_input_names_it(tmp_path, name):
         plan.claim_folder(output, options, parse_variants(["sum"]), 1)
 
 
-def test_claim_folder_of_an_older_version_is_refused(tmp_path):
-    old = {"options": Options().to_dict(), "variants": ["sum"], "seeds": 2}
-    (tmp_path / plan.PLAN_FILE).write_text(json.dumps(old))
-    (tmp_path / plan.DATA_FILE).touch()
-    with pytest.raises(InputError, match="started with other code"):
-        plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
-
-
 def test_claim_folder_before_the_data_accepts_other_options(tmp_path):
     plan.claim_folder(tmp_path, Options(), [], 1)
     plan.claim_folder(tmp_path, Options(epochs=2), [], 1)
@@ -152,10 +144,12 @@ def test_claim_folder_adds_fusions_and_seeds(tmp_path):
     assert found["seeds"] == {"sum": 3, "concat": 1}
 
 
-def test_read_plan_of_an_older_version_has_the_seeds_of_each_variant(tmp_path):
-    old = {"options": {}, "variants": ["sum", "concat"], "seeds": 2}
-    (tmp_path / plan.PLAN_FILE).write_text(json.dumps(old))
-    assert plan.read_plan(tmp_path)["seeds"] == {"sum": 2, "concat": 2}
+@pytest.mark.parametrize("damage", [{"seeds": 2}, {"code": None}, {"inputs": None}])
+def test_claim_folder_with_damaged_plan_raises(tmp_path, damage):
+    whole = {"options": {}, "seeds": {"sum": 2}, "code": {}, "inputs": {}}
+    (tmp_path / plan.PLAN_FILE).write_text(json.dumps(whole | damage))
+    with pytest.raises(InputError, match=r"comparison\.json: damaged"):
+        plan.claim_folder(tmp_path, Options(), parse_variants(["sum"]), 1)
 
 
 @pytest.mark.parametrize("changed", ["models/block.py", "torch", "configs/recipes/tiny.json"])

@@ -15,11 +15,11 @@ from mutualformer_sod.data.discovery.sets import discover_sets
 from mutualformer_sod.data.synthetic.scenes import write_samples
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan, schedule
+from mutualformer_sod.experiments.collect import FusionTable, Trial
 from mutualformer_sod.experiments.image_scores import METRICS, ImageScores
 from mutualformer_sod.experiments.plan import Options, Run
 from mutualformer_sod.experiments.report import fusion_csv, fusion_markdown, runs_csv
 from mutualformer_sod.experiments.runs import model_overrides, score_maps
-from mutualformer_sod.experiments.table import FusionTable, Trial
 from mutualformer_sod.experiments.variants import (
     CONTROLS,
     Variant,

@@ -10,16 +10,17 @@ import pytest
 
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.experiments import collect, plan
-from mutualformer_sod.experiments.differences import MEAN_OF_GROUPS, differences
+from mutualformer_sod.experiments.collect import FusionTable, Trial
 from mutualformer_sod.experiments.image_scores import (
+    MEAN_OF_GROUPS,
     METRICS,
     ImageScores,
+    differences,
     read_runs,
     read_scores,
     write_scores,
 )
 from mutualformer_sod.experiments.report import fusion_markdown
-from mutualformer_sod.experiments.table import FusionTable, Trial
 from mutualformer_sod.experiments.variants import parse_variants
 
 SOURCES = {"sets": ["A", "B"], "folders": {"A": "one", "B": "two"}}

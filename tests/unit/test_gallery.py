@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.gallery.figure import save_paper_figure
 from mutualformer_sod.gallery.page import ImageCard, MapCard, pick, read_scores, write_page
-from mutualformer_sod.gallery.paper_figure import save_paper_figure
 from mutualformer_sod.gallery.pictures import (
     FALSE_POSITIVE,
     MISS,
@@ -17,7 +17,7 @@ from mutualformer_sod.gallery.pictures import (
     disagreement,
     error_map,
     map_as_scored,
-    thumb_size,
+    thumbnail_size,
 )
 
 
@@ -49,10 +49,10 @@ def test_disagreement_is_the_mean_over_all_pairs():
     assert disagreement(maps[:1]) is None
 
 
-def test_thumb_size_is_at_most_that_of_the_picture():
-    assert thumb_size((400, 600)) == (200, 300)
-    assert thumb_size((50, 70)) == (50, 70)
-    assert thumb_size((1, 100_000)) == (1, 800)
+def test_thumbnail_size_is_at_most_that_of_the_picture():
+    assert thumbnail_size((400, 600)) == (200, 300)
+    assert thumbnail_size((50, 70)) == (50, 70)
+    assert thumbnail_size((1, 100_000)) == (1, 800)
 
 
 def test_picture_folder_large_picture_is_shrunk(tmp_path):

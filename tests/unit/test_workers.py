@@ -117,7 +117,7 @@ def test_loader_workers_leave_opencv_threads_of_this_process_alone(samples):
 
 
 def test_benchmark_process_measures_memory():
-    assert Contestant("timm:resnet10t", Settings(64), counted=False).peak_memory() > 0
+    assert Contestant("timm:resnet10t", Settings(64)).peak_memory() > 0
 
 
 def test_comparison_process_runs_to_its_end(tmp_path):
