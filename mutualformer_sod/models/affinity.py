@@ -26,7 +26,7 @@ tiles of W ("tiled", in module ``tiles``).
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -50,7 +50,6 @@ def cross_diffusion_attention(
     depth: Heads,
     diffusion: Diffusion = AS_RELEASED,
     attention: str = "auto",
-    tile_rows: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute self-attention of both modalities and cross-diffusion attention in both directions.
 
@@ -61,7 +60,6 @@ def cross_diffusion_attention(
             affinities at a time and computes the rows again for the gradient, with the same results
             as "dense". "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
             export).
-        tile_rows: number of rows of a tile; None to select the number by device.
 
     Returns:
         O_r = W_r V_r, O_d = W_d V_d, O_rd = S_rd V_d (rgb side), O_dr = S_dr V_r (depth side), each
@@ -71,13 +69,11 @@ def cross_diffusion_attention(
         InputError (a ValueError): an option or a shape is invalid.
     """
     check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
-    is_count = isinstance(tile_rows, int) and tile_rows >= 1
-    check(tile_rows is None or is_count, "tile_rows", tile_rows, "an integer of 1 or more")
     _check_heads(rgb, depth)
     query, key, values = (torch.stack(pair, dim=-3) for pair in zip(rgb, depth, strict=True))
     query, key, values = _same_dtype(query.mul_(query.shape[-1] ** -0.5), key, values)
     if _use_tiles(attention, query):
-        products = partial(tiled_products, query, key, tile_rows=tile_rows)
+        products = partial(tiled_products, query, key)
     else:
         products = partial(_dense_products, (query @ key.mT).softmax(dim=-1))
     own, cross = _diffuse(products, values, diffusion)
@@ -219,9 +215,7 @@ def _same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     if torch.is_autocast_enabled(kind) and tensors[0].dtype != torch.float64:
         dtype = torch.get_autocast_dtype(kind)
     else:
-        dtype = tensors[0].dtype
-        for tensor in tensors[1:]:
-            dtype = torch.promote_types(dtype, tensor.dtype)
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 
