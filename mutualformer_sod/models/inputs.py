@@ -96,32 +96,23 @@ def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     Raises:
         InputError (a ValueError): a value is outside [0, 1]; the message names the argument.
     """
-    bounds = [*_bounds(rgb)]
-    if depth is not None:
-        if has_depth is not None:
-            depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, 0.5)
-        bounds += _bounds(depth)
-    lows_and_highs = torch.stack(bounds).tolist()  # one GPU synchronisation
-    _check_range("rgb", *lows_and_highs[:2])
-    if depth is not None:
-        _check_range("depth", *lows_and_highs[2:])
-
-
-def _bounds(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the minimum and the maximum of a tensor, where NaN counts as 0.5."""
-    return torch.aminmax(values.detach().nan_to_num(nan=0.5))
-
-
-def _check_range(name: str, low: float, high: float) -> None:
-    if not (low < -TOLERANCE or high > 1 + TOLERANCE):
-        return
-    if name == "depth":
-        guess = "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"
-        fix = "pass [0, 1] with near = 1; data.depth.encoding.depth_to_unit converts raw depth"
-    else:
-        guess = "perhaps 0 to 255" if low >= 0 else "perhaps normalised already"
-        fix = "pass colours in [0, 1]; the network normalises them"
-    raise InputError(
-        f"{name} has values from {low:.4g} to {high:.4g}, {guess}. Fix: {fix} (or set "
-        "check_values = False on the network to skip this check)"
-    )
+    if depth is not None and has_depth is not None:
+        depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, 0.5)
+    images = [rgb] if depth is None else [rgb, depth]
+    bounds = [torch.stack(torch.aminmax(x.detach().nan_to_num(nan=0.5))) for x in images]
+    ranges = torch.stack(bounds).tolist()  # one GPU synchronisation
+    for name, (low, high) in zip(("rgb", "depth"), ranges, strict=False):
+        if low >= -TOLERANCE and high <= 1 + TOLERANCE:
+            continue
+        if name == "rgb":
+            guess = "perhaps 0 to 255" if low >= 0 else "perhaps normalised already"
+            fix = "pass colours in [0, 1]; the network normalises them"
+        else:
+            guess = (
+                "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"
+            )
+            fix = "pass [0, 1] with near = 1; data.depth.encoding.depth_to_unit converts raw depth"
+        raise InputError(
+            f"{name} has values from {low:.4g} to {high:.4g}, {guess}. Fix: {fix} (or set "
+            "check_values = False on the network to skip this check)"
+        )
