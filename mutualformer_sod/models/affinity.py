@@ -56,10 +56,9 @@ def cross_diffusion_attention(
     Args:
         rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
         diffusion: options of the recurrence.
-        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows of the
-            affinities at a time and computes the rows again for the gradient, with the same results
-            as "dense". "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
-            export).
+        attention: "dense" stores both affinities (B, heads, N, N). "tiled" gives the same results
+            from a few rows at a time, and computes the rows again for the gradient. "auto" uses
+            "tiled" for large N, but not in traced graphs (torch.compile, export).
 
     Returns:
         O_r = W_r V_r, O_d = W_d V_d, O_rd = S_rd V_d (rgb side), O_dr = S_dr V_r (depth side), each
@@ -81,10 +80,7 @@ def cross_diffusion_attention(
 
 
 def self_affinity(query: Tensor, key: Tensor) -> Tensor:
-    """Compute the affinity softmax(q k^T / sqrt(d)), whose rows sum to 1.
-
-    Query and key are (B, heads, N, d) float; the affinity is (B, heads, N, N) float.
-    """
+    """Compute softmax(q k^T / sqrt(d)): two (B, heads, N, d) float -> (B, heads, N, N) float."""
     return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(dim=-1)
 
 
@@ -102,9 +98,9 @@ def cross_diffusion(
         rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
         rgb_values, depth_values: V_r and V_d (B, heads, N, d) float.
         diffusion: options of the recurrence.
-        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, which
-            replaces ``diffusion.initial``. The paper's post-optimisation (second claim) uses the
-            cross-affinities of another method as S(0).
+        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, in place of
+            ``diffusion.initial``: the cross-affinities of another method for the paper's
+            post-optimisation (second claim).
 
     Returns:
         O_rd = S_rd V_d for the rgb side and O_dr = S_dr V_r for the depth side, each
@@ -123,14 +119,11 @@ def cross_diffusion(
 def _diffuse(
     products: Products, values: Tensor, diffusion: Diffusion, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence for both modalities, with the values V (..., 2, N, d).
+    """Return W V, and S V with the other modality's V, each (..., 2, N, d) like the values V.
 
     ``power`` is R^k V for each modality's own V and equals u_k of the other modality. ``joints``
     are the products A u_k of each modality. The released form needs 2 t - 1 passes over W, the
     paper's form needs 2 t, and ``initial="affinity"`` adds one pass.
-
-    Returns:
-        W V, and S V with the V of the other modality, each (..., 2, N, d).
     """
     scale = 1.0 if diffusion.affinity == "sum" else 0.5
     released = diffusion.form == "released"
@@ -197,8 +190,7 @@ def _dense_products(
 
 
 def _use_tiles(attention: str, query: Tensor) -> bool:
-    # An exported graph cannot contain the loop over tiles. Older torch cannot
-    # distinguish export from compile.
+    # An exported graph cannot contain the loop over tiles. Old torch has no ``is_exporting``.
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     if attention == "dense" or exporting() or torch.jit.is_tracing():
         return False

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Weights (a, b) of the terms of a linked Y, as documented in ``tiled_products``.
-Link = tuple[float, float]
+Link = tuple[float, float]  # weights (a, b) of the terms of a linked Y, see ``tiled_products``
 
 # SLAB_BYTES is the size of a slab; on a CPU, the size of the second-level cache of one thread. With
 # few tokens, several heads share a slab. With many tokens, a slab has fewer rows, within the limits
