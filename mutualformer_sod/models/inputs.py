@@ -12,10 +12,8 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
     """Check types and shapes of the network's inputs, but not their values.
 
-    Args:
-        rgb: (B, 3, H, W) float.
-        depth: (B, 1, H, W) float in the dtype of ``rgb``, or None.
-        has_depth: (B,) bool, or None.
+    ``rgb`` must be (B, 3, H, W) float, ``depth`` (B, 1, H, W) in the dtype of ``rgb`` or None, and
+    ``has_depth`` (B,) bool or None.
 
     Raises:
         InputError: an input has a wrong type or shape; the message names the input.
@@ -45,13 +43,11 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
             f"depth is {depth.dtype} and rgb {rgb.dtype}. Fix: pass depth in [0, 1], near = 1, in "
             "the dtype of rgb"
         )
-    if has_depth is not None and (
-        has_depth.shape != rgb.shape[:1] or has_depth.dtype != torch.bool
-    ):
-        raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass "
-            f"({rgb.shape[0]},) bool"
-        )
+    if has_depth is None or (has_depth.shape == rgb.shape[:1] and has_depth.dtype == torch.bool):
+        return
+    raise InputError(
+        f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass ({rgb.shape[0]},) bool"
+    )
 
 
 def hide_modality(
@@ -74,10 +70,8 @@ def hide_modality(
 def check_visible(modality: str, has_depth: bool, noun: str) -> None:
     """Refuse maps that the network would ignore, and an input that lacks the visible modality.
 
-    Args:
-        modality: visible modality, as in `hide_modality`.
-        has_depth: whether the image or the set has maps of the second modality.
-        noun: name of the second modality, for the message.
+    ``has_depth`` is whether the image or the set has maps of the second modality, and ``noun`` the
+    name of this modality.
 
     Raises:
         InputError: the network ignores the maps, or the network needs maps and the input has none.
