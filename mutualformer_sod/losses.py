@@ -22,9 +22,9 @@ BOUNDARY_WINDOW, BOUNDARY_TOLERANCE = 3, 5  # theta_0 and theta in pixels
 
 
 def border_weight(gt: Tensor) -> Tensor:
-    """Compute the pixel weight w = 1 + 5 |avgpool31(g) - g|, high at the object's border.
+    """Compute the pixel weight w = 1 + 5 |avgpool31(g) - g| in [1, 6], high at the object's border.
 
-    gt is (B, 1, H, W) float in [0, 1]. The result has the shape of gt and is in [1, 6].
+    gt and the result are (B, 1, H, W) float, gt in [0, 1].
     """
     window_sum = _filter(gt, gt.new_ones(BORDER_WINDOW))
     return 1 + BORDER_GAIN * (window_sum / BORDER_WINDOW**2 - gt).abs()
@@ -52,8 +52,7 @@ def structure_loss(
     weight = border_weight(gt) if weight is None else weight
     dims = (1, 2, 3)
     bce = F.binary_cross_entropy_with_logits(logits, gt, reduction="none")
-    is_weighted = loss == "weighted"
-    bce = (weight * bce).sum(dims) / weight.sum(dims) if is_weighted else bce.mean(dims)
+    bce = (weight * bce).sum(dims) / weight.sum(dims) if loss == "weighted" else bce.mean(dims)
     saliency = logits.sigmoid()
     intersection = (weight * saliency * gt).sum(dims)
     union = (weight * (saliency + gt)).sum(dims) - intersection
@@ -91,9 +90,8 @@ def boundary_loss(logits: Tensor, gt: Tensor) -> Tensor:
     boundary pixel matches if it is inside maxpool5 of the other boundary:
         P = (sum(b(p) maxpool5(b(g))) + 1) / (sum(b(p)) + 1),
         R = (sum(b(g) maxpool5(b(p))) + 1) / (sum(b(g)) + 1),  loss = 1 - 2 P R / (P + R).
-    The constants 1 are an addition of this project, as in the IoU term: if neither map has a
-    boundary, the loss is 0. Of the losses, only the structure loss distinguishes
-    the inside of an object from its outside.
+    The constants 1 are an addition of this project: if neither map has a boundary, the loss is 0.
+    Of the losses, only the structure loss distinguishes the inside of an object from its outside.
 
     ``logits`` and ``gt`` are as in ``structure_loss``. The result is a scalar in [0, 1).
     """
@@ -118,25 +116,23 @@ def detector_losses(
 ) -> dict[str, Tensor]:
     """Compute the named losses of one training step, and their weighted sum ``total``.
 
-    For deep supervision, the loss of ``logits`` has weight 1, and the losses of ``side_logits``,
-    from fine to coarse, have weights 1/2, 1/4, 1/8 and so on. Coarse logits are upsampled to the
-    size of ``gt``. The SSIM and boundary terms apply to ``logits`` alone. Every stream of an
-    ensemble adds the losses of its own outputs, weighted like those of ``logits`` and
-    ``side_logits``.
+    For deep supervision, the structure loss of ``logits`` has weight 1, and those of
+    ``side_logits``, upsampled to the size of ``gt``, have weights 1/2, 1/4, 1/8 and so on. The SSIM
+    and boundary terms apply to ``logits`` alone. Every stream of an ensemble adds the losses of its
+    own outputs.
 
     Args:
         logits: (B, 1, H, W) float.
         side_logits: (B, 1, h, w) float each, fine to coarse.
         extra_losses: scalar losses of the fusion by name, already weighted.
-        gt: (B, 1, H, W) float in [0, 1].
-        loss: "weighted" or "f3net-released", as in ``structure_loss``.
+        gt, loss: as in ``structure_loss``.
         ssim_weight, boundary_weight: weights of the SSIM and boundary terms; 0 omits a term.
         streams: (logits, side logits) of each stream of an ensemble, by name.
 
     Returns:
         Scalars by name: "structure", "side_1" and so on, "ssim" and "boundary", all unweighted;
-        these losses of each stream, with the stream's name as prefix ("rgb_structure"); the extra
-        losses; and "total", the only loss with a gradient.
+        those of each stream with its name as prefix ("rgb_structure"); the extra losses; and
+        "total", the only loss with a gradient.
     """
     weight = border_weight(gt)
     losses, total = {}, 0.0

@@ -1,15 +1,6 @@
 """The network and its parts."""
 
-from mutualformer_sod.configs.model import list_presets
 from mutualformer_sod.models.block import MutualFormerBlock, load_released_block
-from mutualformer_sod.models.build import build_model
-from mutualformer_sod.models.detector import DetectorOutput, SaliencyDetector
+from mutualformer_sod.models.detector import SaliencyDetector, build_model
 
-__all__ = [
-    "DetectorOutput",
-    "MutualFormerBlock",
-    "SaliencyDetector",
-    "build_model",
-    "list_presets",
-    "load_released_block",
-]
+__all__ = ["MutualFormerBlock", "SaliencyDetector", "build_model", "load_released_block"]

@@ -26,7 +26,7 @@ tiles of W ("tiled", in module ``tiles``).
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -50,18 +50,15 @@ def cross_diffusion_attention(
     depth: Heads,
     diffusion: Diffusion = AS_RELEASED,
     attention: str = "auto",
-    tile_rows: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute self-attention of both modalities and cross-diffusion attention in both directions.
 
     Args:
         rgb, depth: query and key (B, heads, N, d), values (B, heads, N, d_v), float.
         diffusion: options of the recurrence.
-        attention: "dense" stores both affinities (B, heads, N, N). "tiled" stores a few rows of the
-            affinities at a time and computes the rows again for the gradient, with the same results
-            as "dense". "auto" uses "tiled" for large N, but not in traced graphs (torch.compile,
-            export).
-        tile_rows: number of rows of a tile; None to select the number by device.
+        attention: "dense" stores both affinities (B, heads, N, N). "tiled" gives the same results
+            from a few rows at a time, and computes the rows again for the gradient. "auto" uses
+            "tiled" for large N, but not in traced graphs (torch.compile, export).
 
     Returns:
         O_r = W_r V_r, O_d = W_d V_d, O_rd = S_rd V_d (rgb side), O_dr = S_dr V_r (depth side), each
@@ -71,13 +68,11 @@ def cross_diffusion_attention(
         InputError (a ValueError): an option or a shape is invalid.
     """
     check(attention in ATTENTIONS, "attention", attention, f"one of {', '.join(ATTENTIONS)}")
-    is_count = isinstance(tile_rows, int) and tile_rows >= 1
-    check(tile_rows is None or is_count, "tile_rows", tile_rows, "an integer of 1 or more")
     _check_heads(rgb, depth)
     query, key, values = (torch.stack(pair, dim=-3) for pair in zip(rgb, depth, strict=True))
     query, key, values = _same_dtype(query.mul_(query.shape[-1] ** -0.5), key, values)
     if _use_tiles(attention, query):
-        products = partial(tiled_products, query, key, tile_rows=tile_rows)
+        products = partial(tiled_products, query, key)
     else:
         products = partial(_dense_products, (query @ key.mT).softmax(dim=-1))
     own, cross = _diffuse(products, values, diffusion)
@@ -85,10 +80,7 @@ def cross_diffusion_attention(
 
 
 def self_affinity(query: Tensor, key: Tensor) -> Tensor:
-    """Compute the affinity softmax(q k^T / sqrt(d)), whose rows sum to 1.
-
-    Query and key are (B, heads, N, d) float; the affinity is (B, heads, N, N) float.
-    """
+    """Compute softmax(q k^T / sqrt(d)): two (B, heads, N, d) float -> (B, heads, N, N) float."""
     return ((query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)).softmax(dim=-1)
 
 
@@ -106,9 +98,9 @@ def cross_diffusion(
         rgb_affinity, depth_affinity: W_r and W_d (B, heads, N, N) float, rows sum to 1.
         rgb_values, depth_values: V_r and V_d (B, heads, N, d) float.
         diffusion: options of the recurrence.
-        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, which
-            replaces ``diffusion.initial``. The paper's post-optimisation (second claim) uses the
-            cross-affinities of another method as S(0).
+        start: S(0) of the rgb side and of the depth side, (B, heads, N, N) float each, in place of
+            ``diffusion.initial``: the cross-affinities of another method for the paper's
+            post-optimisation (second claim).
 
     Returns:
         O_rd = S_rd V_d for the rgb side and O_dr = S_dr V_r for the depth side, each
@@ -127,14 +119,11 @@ def cross_diffusion(
 def _diffuse(
     products: Products, values: Tensor, diffusion: Diffusion, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence for both modalities, with the values V (..., 2, N, d).
+    """Return W V, and S V with the other modality's V, each (..., 2, N, d) like the values V.
 
     ``power`` is R^k V for each modality's own V and equals u_k of the other modality. ``joints``
     are the products A u_k of each modality. The released form needs 2 t - 1 passes over W, the
     paper's form needs 2 t, and ``initial="affinity"`` adds one pass.
-
-    Returns:
-        W V, and S V with the V of the other modality, each (..., 2, N, d).
     """
     scale = 1.0 if diffusion.affinity == "sum" else 0.5
     released = diffusion.form == "released"
@@ -201,8 +190,7 @@ def _dense_products(
 
 
 def _use_tiles(attention: str, query: Tensor) -> bool:
-    # An exported graph cannot contain the loop over tiles. Older torch cannot
-    # distinguish export from compile.
+    # An exported graph cannot contain the loop over tiles. Old torch has no ``is_exporting``.
     exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
     if attention == "dense" or exporting() or torch.jit.is_tracing():
         return False
@@ -219,9 +207,7 @@ def _same_dtype(*tensors: Tensor) -> tuple[Tensor, ...]:
     if torch.is_autocast_enabled(kind) and tensors[0].dtype != torch.float64:
         dtype = torch.get_autocast_dtype(kind)
     else:
-        dtype = tensors[0].dtype
-        for tensor in tensors[1:]:
-            dtype = torch.promote_types(dtype, tensor.dtype)
+        dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
     return tuple(tensor.to(dtype) for tensor in tensors)
 
 

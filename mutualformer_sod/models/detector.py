@@ -1,16 +1,18 @@
-"""The complete network of normalisation, two-stream encoder, fusion and decoder."""
+"""The network of normalisation, two-stream encoder, fusion and decoder, and its builder."""
 
 import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mutualformer_sod.configs.model import ModelConfig
+from mutualformer_sod.configs.model import DEFAULT_PRESET, ModelConfig, make_config
+from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.cpu_training import CpuTraining
 from mutualformer_sod.models.decoder import Decoder
 from mutualformer_sod.models.encoder import Features, TwoStreamEncoder, resize
@@ -31,7 +33,7 @@ class DetectorOutput:
         side_logits: (B, 1, h, w) float each, fine to coarse, for deep supervision.
         extra_losses: additional losses of a fusion method, scalar tensors by name.
         statistics: values of a fusion method for the log, scalar tensors by name.
-        streams: outputs of the streams "rgb" and "depth" with the head "ensemble". With "ensemble",
+        streams: outputs of the streams "rgb" and "depth" with the head "ensemble", for which
             ``logits`` trains only the averaging weights, and ``side_logits`` is empty.
     """
 
@@ -89,8 +91,8 @@ class SaliencyDetector(nn.Module, HubModel):
             depth: (B, 1, H, W) float in [0, 1], near = 1; None for RGB-only use.
             has_depth: (B,) bool, False for an image without depth, whose depth values are
                 ignored; None if all images have depth.
-            keys: (B + 1,) int64, seeds of random choices in training. The first B seeds belong to
-                the images, the last seed to the "no depth" map. None selects torch's generator.
+            keys: (B + 1,) int64, seeds of random choices in training for the images and for the
+                "no depth" map; None selects torch's generator.
 
         Returns:
             Logits (B, 1, H, W) float at input size in eval mode; a DetectorOutput in training mode.
@@ -113,9 +115,7 @@ class SaliencyDetector(nn.Module, HubModel):
         decoder_depth, mask = _decoder_depth(rgb, depth, has_depth)
         logits, side_logits = self.decoder(fused_maps, rgb, decoder_depth, mask)
         logits = logits[..., :height, :width]
-        if self.training:
-            # DistributedDataParallel needs every parameter in every step, even if all images have
-            # depth.
+        if self.training:  # DistributedDataParallel needs every parameter in every step
             logits = logits + 0 * self.no_depth.sum()
         output = DetectorOutput(logits, side_logits, *self.fusion.report(notes))
         if self.alpha is not None:
@@ -130,10 +130,7 @@ class SaliencyDetector(nn.Module, HubModel):
             self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
     def _ensemble(self, both: DetectorOutput) -> DetectorOutput:
-        """Split the logits (2B, 1, H, W) of both streams, and average the streams.
-
-        The logits are detached, so that the average trains only alpha.
-        """
+        """Split the logits (2B, 1, H, W) of both streams, and average them to train only alpha."""
         # chunk would fix the batch size of an exported graph
         halves = [part.unflatten(0, (2, -1)).unbind(0) for part in (both.logits, *both.side_logits)]
         (rgb, *rgb_sides), (depth, *depth_sides) = zip(*halves, strict=True)
@@ -150,12 +147,11 @@ class SaliencyDetector(nn.Module, HubModel):
         self, rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None, keys: Tensor | None
     ) -> tuple[Features, Features, list[Notes]]:
         """Return the features of each stream, (B, C_l, h_l, w_l) each, and the fusion's notes."""
-        own_keys, absent_key = (None, None) if keys is None else (keys[:-1], keys[-1:])
+        own_keys = depth_keys = None if keys is None else keys[:-1]
         seen, rows = self._depth_images(rgb, depth, has_depth)
-        depth_keys = own_keys
         if keys is not None and rows is not None:
-            real_keys = own_keys[:0] if has_depth is None else own_keys[has_depth]
-            depth_keys = torch.cat((real_keys, absent_key))
+            real_keys = keys[:0] if has_depth is None else own_keys[has_depth]
+            depth_keys = torch.cat((real_keys, keys[-1:]))
         if self.encoder.joint is not None and rows is not None:
             depth_keys = None if keys is None else depth_keys[rows]
             seen, rows = _pick(seen, rows), None
@@ -177,11 +173,10 @@ class SaliencyDetector(nn.Module, HubModel):
     ) -> tuple[Tensor, Tensor | None]:
         """Return the input maps of the depth stream, and the index of each image's map.
 
-        Returns:
-            The normalised maps, (D, 3, H, W) float. The real maps come first. The learned map
-            "no depth" comes last, if any image has no depth. The index of each image's map is (B,)
-            int64, or None if image i has map i. A compiled or exported graph in eval mode has one
-            map per image if ``depth`` is present, because shapes must not depend on values.
+        The maps are (D, 3, H, W) float, normalised: the real maps, then the learned map "no depth"
+        if any image has no depth. The indices are (B,) int64, or None if image i has map i. A
+        compiled or exported graph in eval mode has one map per image if ``depth`` is present,
+        because shapes must not depend on values.
         """
         if depth is not None and has_depth is None:
             return (depth - self.mean) / self.std, None
@@ -204,6 +199,44 @@ class SaliencyDetector(nn.Module, HubModel):
         if not (bottom or right):
             return image
         return F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+
+def build_model(
+    preset: str = DEFAULT_PRESET, *, pretrained: bool | str | Path = False, **overrides: Any
+) -> SaliencyDetector:
+    """Build a saliency detector.
+
+    Example:
+        >>> model = build_model("small", pretrained=True, steps=2).eval()
+        >>> logits = model(rgb, depth)  # (B, 3, H, W), (B, 1, H, W) in [0, 1] -> (B, 1, H, W)
+
+    Args:
+        preset: one of `list_presets()`.
+        pretrained: weights of the backbones. True selects timm's ImageNet weights from the hub, a
+            path selects a local file, "auto" selects the first available source
+            (`models.pretrained.find_backbone_weights`), and False selects random weights.
+        **overrides: options of the configuration by name, for example ``epsilon=0.5``,
+            ``share=True``, ``backbone="pvt_v2_b2"``, ``image_size=256``.
+
+    Returns:
+        The detector in training mode. `SaliencyDetector.forward` documents inputs and outputs.
+
+    Raises:
+        InputError (a ValueError): a preset or option is unknown, a value is invalid, an option has
+            no effect, or the weights are not available.
+    """
+    model = SaliencyDetector(make_config(preset, **overrides), pretrained)
+    plain = model.encoder.rgb_stream.is_plain
+    needs = {  # whether an option has an effect with this backbone, and otherwise the reason
+        "feature_blocks": (plain, "this backbone is hierarchical and returns a map for each stage"),
+        "stem": (plain or overrides.get("stem") == "patch", "this backbone has a stem of its own"),
+        "fine_width": (not all(model.fusion.attended), "no map is finer than the attended maps"),
+    }
+    for name in overrides:
+        used, reason = needs.get(name, (True, ""))
+        if not used:
+            raise InputError(f"{name} has no effect: {reason}. Fix: leave {name} out.")
+    return model
 
 
 def _pick(items: Tensor, rows: Tensor | None) -> Tensor:

@@ -22,9 +22,7 @@ _LIMITS_OF = {"bf16": _LIMITS, "fp16": (*_LIMITS, "AVX512_CORE_BF16")}
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the torch device of a value of ``--device``.
-
-    The values are auto, cpu, cuda, cuda:N and mps; auto prefers CUDA.
+    """Return the torch device of ``--device`` auto, cpu, cuda, cuda:N or mps; auto prefers CUDA.
 
     Raises:
         InputError: the name is unknown, or torch does not find the device.
@@ -51,10 +49,9 @@ def pick_device(name: str = "auto") -> torch.device:
 def pick_amp(name: str, device: torch.device) -> str:
     """Return the precision of ``--amp`` on a device.
 
-    Args:
-        name: "off", "bf16" or "fp16" is returned unchanged, with a warning if the CPU does not
-            compute in this type. "auto" becomes "bf16" on a CUDA device or a CPU that computes in
-            bf16, and "off" on other devices.
+    "auto" becomes "bf16" on a CUDA device or a CPU that computes in bf16, and "off" on other
+    devices. Other names are returned unchanged, with a warning if the CPU does not compute in this
+    type.
 
     Raises:
         InputError: the name is unknown.
@@ -83,10 +80,9 @@ def autocast(device: torch.device, amp: str) -> contextlib.AbstractContextManage
 def optimise_for_cpu(model: nn.Module) -> nn.Module:
     """Store the weights of convolutions channels-last, which changes results only by rounding.
 
-    The outputs of the convolutions are also channels-last, so oneDNN does not convert the outputs.
-    The decoder of the preset small then takes 150 instead of 173 ms (docs/speed.md). Use
-    channels-last only for inference, because training is slower (docs/experiments.md). The model
-    must have its parameters on a CPU; the model is changed in place and returned.
+    oneDNN then does not convert the outputs of the convolutions (docs/speed.md). Training is slower
+    with channels-last weights (docs/experiments.md). The model, whose parameters must be on a CPU,
+    is changed in place and returned.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -18,7 +18,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
     """Zero the residual branch of some images (stochastic depth, Huang et al., ECCV 2016).
 
     Branches that are not dropped are divided by 1 - rate. With ``draws``, the decision depends only
-    on the image's key and the branch, and not on process, worker, batch or resumption.
+    on the image's key and the branch.
 
     Args:
         branch: (B, ...) float, output of the residual branch.
@@ -41,8 +41,7 @@ def drop_path(branch: Tensor, rate: float, draws: Tensor | None = None) -> Tenso
 def branch_draws(keys: Tensor | None, first: int, count: int) -> Draws:
     """Return the random numbers of ``count`` branches whose indices start at ``first``.
 
-    The keys are (B,) int64, one per image, for example a hash of seed, epoch and image. Without
-    keys, the random numbers of every branch are None.
+    The keys are (B,) int64, one per image; without keys, the numbers of every branch are None.
     """
     if keys is None:
         return [None] * count

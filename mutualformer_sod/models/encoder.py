@@ -25,19 +25,17 @@ Features = list[Tensor]  # (B, C_l, h_l, w_l) float each, shallow to deep
 class TwoStreamEncoder(nn.Module):
     """Encode RGB with one timm backbone and depth with another.
 
-    The features of a plain ViT are the output tokens of the blocks ``config.feature_blocks``, after
-    the final normalisation and without prefix tokens (CLS, registers). The finer maps of a stem
-    precede the features of the blocks. A hierarchical model has one feature map per stride of 4 or
-    more. With ``config.share``, the streams share all weights except those of the normalisation
-    layers.
+    The features of a plain ViT are the finer maps of a stem, then the output tokens of the blocks
+    ``config.feature_blocks``, after the final normalisation and without prefix tokens (CLS,
+    registers). A hierarchical model has one feature map per stride of 4 or more. With
+    ``config.share``, the streams share all weights except those of the normalisation layers.
 
     Attributes:
         channels: channel counts C_l of the features, shallow to deep.
         strides: strides of the features in pixels, shallow to deep.
         normalisation: mean and std of the input in the backbone's pretraining.
         recomputes: whether activations are recomputed in the backward pass.
-        joint: the encoder that runs both streams block by block, for a fusion method inside the
-            encoder; None for other methods.
+        joint: runs both streams block by block for a method inside the encoder; otherwise None.
     """
 
     def __init__(
@@ -54,13 +52,7 @@ class TwoStreamEncoder(nn.Module):
         self.joint: JointEncoder | None = None
 
     def run_jointly(self, fusion: str) -> JointEncoder:
-        """Return a joint encoder, which runs both streams block by block for a fusion method.
-
-        ``fusion`` is the name of the method, for error messages.
-
-        Raises:
-            InputError: the streams are not plain ViTs.
-        """
+        """Set and return ``joint`` for the method ``fusion``, with the errors of `JointEncoder`."""
         self.joint = JointEncoder(self.rgb_stream.body, self.depth_stream.body, fusion)
         return self.joint
 

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard, ModelHubMixin
 
 from mutualformer_sod.configs.released import HUB_FILE, released_weights
 from mutualformer_sod.errors import InputError
+from mutualformer_sod.files import write_json
 from mutualformer_sod.models.hub_download import download
 
 _PAIRS = {"depth": "RGB-D", "thermal": "RGB-T"}  # name of the pair of RGB and each second modality
@@ -51,10 +52,9 @@ class HubModel(
 ):
     """A network with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``.
 
-    ``save_pretrained`` writes model.safetensors, config.json and README.md. `Predictor` and
-    ``--weights`` read the weights in model.safetensors. config.json is a readable copy of the
-    configuration and the protocol. README.md is the model card; an existing card is not
-    overwritten.
+    ``save_pretrained`` writes model.safetensors, which `Predictor` and ``--weights`` read;
+    config.json, a readable copy of the configuration and the protocol; and README.md, the model
+    card. An existing card is not overwritten.
 
     Attributes:
         protocol: record of the training, as in the weights file; empty for a new network.
@@ -68,11 +68,9 @@ class HubModel(
     protocol: Mapping[str, Any] = {}
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Write weights, configuration and model card to a folder.
+        """Write weights, configuration and model card to a folder, which is created if missing.
 
-        Args:
-            save_directory: the folder; created if missing.
-            options: arguments of `ModelHubMixin.save_pretrained`.
+        ``options`` are arguments of `ModelHubMixin.save_pretrained`.
 
         Raises:
             InputError: the folder contains weights or a configuration of another project.
@@ -101,8 +99,7 @@ class HubModel(
             options: any of revision, cache_dir, force_download, local_files_only and token.
 
         Raises:
-            InputError: an option is unknown; the folder, file or repository does not exist; the
-                folder has no weights; there is no connection; or `weights.load_weights` fails.
+            InputError: an option is unknown, no weights are found, or there is no connection.
         """
         from mutualformer_sod.models.weights import load_weights
 
@@ -114,8 +111,7 @@ class HubModel(
         if not _is_repository(given):
             return load_weights(given)[0]
         try:
-            # The weights file has the configuration, so config.json is not needed.
-            path = download(given, HUB_FILE, **options)
+            path = download(given, HUB_FILE, **options)  # this file has the configuration
         except Exception as error:  # the hub client raises errors of a dozen types
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
@@ -129,8 +125,7 @@ class HubModel(
 
         save_weights(self, save_directory / HUB_FILE, dict(self.protocol))
         stored = {"model": self.config.to_dict(), "protocol": dict(self.protocol)}
-        text = json.dumps(stored, indent=1) + "\n"
-        (save_directory / "config.json").write_text(text, encoding="utf-8")
+        write_json(save_directory / "config.json", stored)
 
     def generate_model_card(
         self,

@@ -24,8 +24,8 @@ def download(
 ) -> str:
     """Return the path of a downloaded file, or of the cached file if there is no connection.
 
-    If there is no connection, the hub's client repeats its first request for half a minute, and no
-    option of the client reduces the time. This function therefore checks the connection first.
+    Without a connection, the hub's client repeats its first request for half a minute, and no
+    option reduces the time. This function therefore checks the connection first.
 
     Args:
         patient: start the download even if the first request shows a slow network or a busy hub.
@@ -60,18 +60,15 @@ def _no_connection(address: str, token: str | bool | None, patient: bool) -> Exc
 
     Without ``patient``, every error counts as an unreachable hub.
     """
-    problem = None
     for pause in (0.0, _PAUSE_SECONDS):
         time.sleep(pause)
         try:
             huggingface_hub.get_hf_file_metadata(address, token=token, timeout=_ANSWER_SECONDS)
             return None
         except Exception as error:  # the type depends on the version of the hub's client
-            if not patient:
-                return error
-            problem = _system_error(error)
-        if problem is None:
-            return None
+            problem = _system_error(error) if patient else error
+        if problem is None or not patient:
+            break
     return problem
 
 

@@ -12,10 +12,8 @@ _RGB = "Fix: pass (B, 3, H, W) float in [0, 1]"
 def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) -> None:
     """Check types and shapes of the network's inputs, but not their values.
 
-    Args:
-        rgb: (B, 3, H, W) float.
-        depth: (B, 1, H, W) float in the dtype of ``rgb``, or None.
-        has_depth: (B,) bool, or None.
+    ``rgb`` must be (B, 3, H, W) float, ``depth`` (B, 1, H, W) in the dtype of ``rgb`` or None, and
+    ``has_depth`` (B,) bool or None.
 
     Raises:
         InputError: an input has a wrong type or shape; the message names the input.
@@ -45,13 +43,11 @@ def check_inputs(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
             f"depth is {depth.dtype} and rgb {rgb.dtype}. Fix: pass depth in [0, 1], near = 1, in "
             "the dtype of rgb"
         )
-    if has_depth is not None and (
-        has_depth.shape != rgb.shape[:1] or has_depth.dtype != torch.bool
-    ):
-        raise InputError(
-            f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass "
-            f"({rgb.shape[0]},) bool"
-        )
+    if has_depth is None or (has_depth.shape == rgb.shape[:1] and has_depth.dtype == torch.bool):
+        return
+    raise InputError(
+        f"has_depth is {tuple(has_depth.shape)} {has_depth.dtype}. Fix: pass ({rgb.shape[0]},) bool"
+    )
 
 
 def hide_modality(
@@ -74,10 +70,8 @@ def hide_modality(
 def check_visible(modality: str, has_depth: bool, noun: str) -> None:
     """Refuse maps that the network would ignore, and an input that lacks the visible modality.
 
-    Args:
-        modality: visible modality, as in `hide_modality`.
-        has_depth: whether the image or the set has maps of the second modality.
-        noun: name of the second modality, for the message.
+    ``has_depth`` is whether the image or the set has maps of the second modality, and ``noun`` the
+    name of this modality.
 
     Raises:
         InputError: the network ignores the maps, or the network needs maps and the input has none.
@@ -96,32 +90,23 @@ def check_values(rgb: Tensor, depth: Tensor | None, has_depth: Tensor | None) ->
     Raises:
         InputError (a ValueError): a value is outside [0, 1]; the message names the argument.
     """
-    bounds = [*_bounds(rgb)]
-    if depth is not None:
-        if has_depth is not None:
-            depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, 0.5)
-        bounds += _bounds(depth)
-    lows_and_highs = torch.stack(bounds).tolist()  # one GPU synchronisation
-    _check_range("rgb", *lows_and_highs[:2])
-    if depth is not None:
-        _check_range("depth", *lows_and_highs[2:])
-
-
-def _bounds(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the minimum and the maximum of a tensor, where NaN counts as 0.5."""
-    return torch.aminmax(values.detach().nan_to_num(nan=0.5))
-
-
-def _check_range(name: str, low: float, high: float) -> None:
-    if not (low < -TOLERANCE or high > 1 + TOLERANCE):
-        return
-    if name == "depth":
-        guess = "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"
-        fix = "pass [0, 1] with near = 1; data.depth.encoding.depth_to_unit converts raw depth"
-    else:
-        guess = "perhaps 0 to 255" if low >= 0 else "perhaps normalised already"
-        fix = "pass colours in [0, 1]; the network normalises them"
-    raise InputError(
-        f"{name} has values from {low:.4g} to {high:.4g}, {guess}. Fix: {fix} (or set "
-        "check_values = False on the network to skip this check)"
-    )
+    if depth is not None and has_depth is not None:
+        depth = torch.where(has_depth.view(-1, 1, 1, 1), depth, 0.5)
+    images = [rgb] if depth is None else [rgb, depth]
+    bounds = [torch.stack(torch.aminmax(x.detach().nan_to_num(nan=0.5))) for x in images]
+    ranges = torch.stack(bounds).tolist()  # one GPU synchronisation
+    for name, (low, high) in zip(("rgb", "depth"), ranges, strict=False):
+        if low >= -TOLERANCE and high <= 1 + TOLERANCE:
+            continue
+        if name == "rgb":
+            guess = "perhaps 0 to 255" if low >= 0 else "perhaps normalised already"
+            fix = "pass colours in [0, 1]; the network normalises them"
+        else:
+            guess = (
+                "perhaps millimetres or another unit" if high > 1 else "perhaps normalised already"
+            )
+            fix = "pass [0, 1] with near = 1; data.depth.encoding.depth_to_unit converts raw depth"
+        raise InputError(
+            f"{name} has values from {low:.4g} to {high:.4g}, {guess}. Fix: {fix} (or set "
+            "check_values = False on the network to skip this check)"
+        )

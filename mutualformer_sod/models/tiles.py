@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Weights (a, b) of the terms of a linked Y, as documented in ``tiled_products``.
-Link = tuple[float, float]
+Link = tuple[float, float]  # weights (a, b) of the terms of a linked Y, see ``tiled_products``
 
 # SLAB_BYTES is the size of a slab; on a CPU, the size of the second-level cache of one thread. With
 # few tokens, several heads share a slab. With many tokens, a slab has fewer rows, within the limits
@@ -32,7 +31,6 @@ def tiled_products(
     rows: Tensor | None = None,
     columns: Tensor | None = None,
     link: Link | None = None,
-    tile_rows: int | None = None,
 ) -> tuple[Tensor | None, Tensor | None]:
     """Compute W X and W^T Y in one pass over the row tiles of both modalities.
 
@@ -43,7 +41,6 @@ def tiled_products(
         columns: Y (B, heads, 2, N, c), or None to omit W^T Y or to use ``link``.
         link: weights (a, b) that replace ``columns``. X is then [own ; other] of even width
             w = 2 c, and Y = a P(W X)_own + b (W X)_other, where P swaps the modalities.
-        tile_rows: number of rows of a slab; None to select the number by device.
 
     Returns:
         W X (B, heads, 2, N, w) and W^T Y (B, heads, 2, N, c), or None for an omitted product. The
@@ -51,22 +48,20 @@ def tiled_products(
     """
     lead = query.shape[:-2]
     flat = [None if x is None else x.flatten(0, -3) for x in (query, key, rows, columns)]
-    tile, group = _tiling(query, tile_rows)
-    products = _RowTiles.apply(*flat, link, tile, group)
+    products = _RowTiles.apply(*flat, link, *_tiling(query))
     return tuple(None if x is None else x.unflatten(0, lead) for x in products)
 
 
-def _tiling(query: Tensor, tile_rows: int | None) -> tuple[int, int]:
+def _tiling(query: Tensor) -> tuple[int, int]:
     """Return the numbers of rows and of matrices in a slab; a head has two matrices."""
     tokens, matrices = query.shape[-2], query.shape[:-2].numel()
     kind = "cpu" if query.device.type == "cpu" else "cuda"
     workers = torch.get_num_threads() if kind == "cpu" else 1
     row_bytes = max(1, 2 * tokens * query.element_size())  # one row of the slabs of both modalities
-    if tile_rows is None:
-        least, most = TILE_ROWS[kind]
-        tile_rows = min(most, max(least, SLAB_BYTES[kind] // row_bytes))
-        tile_rows = math.ceil(tokens / max(1, math.ceil(tokens / tile_rows)))  # equal tile heights
-    tile = max(1, min(tokens, tile_rows))
+    least, most = TILE_ROWS[kind]
+    limit = min(most, max(least, SLAB_BYTES[kind] // row_bytes))
+    tiles = max(1, math.ceil(tokens / limit))
+    tile = max(1, math.ceil(tokens / tiles))  # equal tile heights
     pairs = max(workers, SLAB_BYTES[kind] * workers // (tile * row_bytes))
     return tile, max(1, min(matrices, 2 * pairs))
 

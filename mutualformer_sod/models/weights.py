@@ -47,7 +47,7 @@ def load_unique_state(model: nn.Module, state: dict[str, Tensor]) -> None:
         InputError: the state dict does not fit the model. Callers add a remedy to the message.
     """
     expected = unique_state(model)
-    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or extra:
         name, word = (missing[0], "lack") if missing else (extra[0], "have the unknown tensor")
         raise InputError(
@@ -84,11 +84,8 @@ def save_weights(
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in unique_state(model).items()
     }
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps(model.config.to_dict()),
-        "protocol": json.dumps(protocol),
-    }
+    config = json.dumps(model.config.to_dict())
+    metadata = {"format": FORMAT, "config": config, "protocol": json.dumps(protocol)}
     metadata[CONTENT_SHA256] = content_sha256(metadata, state)
     try:
         with replacing(path, sync=True) as temporary:
@@ -138,14 +135,11 @@ def read_metadata(path: str | Path) -> tuple[ModelConfig, dict[str, Any]]:
 def load_weights(
     path: str | Path, preset: str | None = None
 ) -> tuple[SaliencyDetector, dict[str, Any]]:
-    """Build the detector of a weights file and load its weights, in float32 and eval mode.
+    """Return the detector of a weights file, in float32 and eval mode, and its training protocol.
 
     Args:
         path: a ``.safetensors`` file written by ``save_weights``, or the name of released weights.
         preset: preset that the weights must have, or None for any preset.
-
-    Returns:
-        The detector and its training protocol.
 
     Raises:
         InputError: the file is unreadable or damaged, the weights have another preset, or the
@@ -167,8 +161,9 @@ def load_weights(
         state, is_intact = read_tensors(path)
         load_unique_state(model, state)
     except (InputError, SafetensorError) as error:
-        remedy = "Fix: copy or download the file again, or pass other weights"
-        raise InputError(f"{path}: {error}. {remedy}") from error
+        raise InputError(
+            f"{path}: {error}. Fix: copy or download the file again, or pass other weights"
+        ) from error
     if not is_intact:
         raise InputError(DAMAGED.format(path))
     for name, tensor in state.items():

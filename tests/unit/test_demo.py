@@ -16,7 +16,7 @@ from mutualformer_sod.demo.samples import make_samples
 from mutualformer_sod.demo.scratch import Scratch
 from mutualformer_sod.demo.service import Request, Service, check_inputs
 from mutualformer_sod.errors import InputError
-from mutualformer_sod.models.build import build_model
+from mutualformer_sod.models import build_model
 from mutualformer_sod.serving.access import is_own, refusal
 from mutualformer_sod.serving.limits import check_pixels
 

@@ -8,6 +8,7 @@ from mutualformer_sod.benchmark.fusion_cost import check_fusions, layer_costs, n
 from mutualformer_sod.benchmark.speed import make_counter
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models.affinity import cross_diffusion_attention
+from mutualformer_sod.models.tiles import TILE_ROWS
 
 # Per cent of a two-stream block at C = 384 and N = 196, 784.
 SPECIFIED = {
@@ -45,12 +46,13 @@ def test_layer_costs_of_the_block_equal_the_count_by_hand():
     assert block["macs"] == 2 * (12 * tokens * dim**2 + 2 * tokens**2 * dim)
 
 
-def test_row_tiles_cost_as_many_products_as_whole_affinities():
+def test_row_tiles_cost_as_many_products_as_whole_affinities(monkeypatch):
+    monkeypatch.setitem(TILE_ROWS, "cpu", (20, 20))
     heads = [torch.rand(1, 2, 50, 8) for _ in range(3)]
     counts = []
     for attention in ("dense", "tiled"):
         with torch.no_grad(), make_counter() as counter:
-            cross_diffusion_attention(heads, heads, attention=attention, tile_rows=20)
+            cross_diffusion_attention(heads, heads, attention=attention)
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] == 2 * 2 * 8 * 50**2 * 8  # q k^T 2, W X 4, W^T Y 2; two heads
 

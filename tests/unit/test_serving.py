@@ -10,7 +10,7 @@ from mutualformer_sod.errors import InputError
 from mutualformer_sod.inference.picture_depth import plan_depths
 from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture
-from mutualformer_sod.models.build import build_model
+from mutualformer_sod.models import build_model
 from mutualformer_sod.serving.access import address_of, bind, refusal, warning_of
 from mutualformer_sod.serving.limits import TooLarge
 from mutualformer_sod.serving.pictures import Asked, PictureService

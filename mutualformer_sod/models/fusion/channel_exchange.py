@@ -44,8 +44,6 @@ class ChannelExchangeConfig(FusionConfig):
 class ChannelExchangeFusion(Fusion):
     """Exchange channels after both LayerNorms of every block of the shared encoder."""
 
-    joint_attention = False
-
     def __init__(
         self,
         config: ChannelExchangeConfig,

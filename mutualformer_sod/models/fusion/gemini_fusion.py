@@ -43,8 +43,6 @@ class GeminiConfig(FusionConfig):
 class GeminiFusion(Fusion):
     """Run a ``GeminiBlock`` in every encoder block, before the attention's output projection."""
 
-    joint_attention = False
-
     def __init__(
         self, config: GeminiConfig, channels: list[int], strides: list[int], joint: JointEncoder
     ) -> None:

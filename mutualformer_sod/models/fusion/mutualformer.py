@@ -51,11 +51,8 @@ class MutualFormerFusion(Fusion):
     """Fuse the features of two streams into one map for each level.
 
     The first fused stream is f_0 = A([r_1 ; d_1]) with a 1x1 aggregation A. The blocks at the
-    attended level l update f_{l-1} to f_l with the modality tokens r_l and d_l. All attended levels
-    have the same token grid.
-
-    Wang et al., "MutualFormer: Multi-Modality Representation Learning via Cross-Diffusion
-    Attention", IJCV 2024. The paper's ablations are switches of ``MutualFormerConfig``.
+    attended level l update f_{l-1} to f_l with the modality tokens r_l and d_l. The paper's
+    ablations are switches of ``MutualFormerConfig``.
     """
 
     def __init__(self, config: MutualFormerConfig, channels: list[int], strides: list[int]) -> None:

@@ -16,10 +16,10 @@ Scalars = dict[str, Tensor]  # by name
 class Fusion(nn.Module):
     """Fuse the features of two streams into maps for the decoder, one for each level.
 
-    The features at the coarsest stride are called attended. All features of a ViT's blocks are
-    attended; in a hierarchical backbone, the last features are attended. Attended features become
-    tokens of width ``config.dim``. Methods that act on features override ``mix`` or
-    ``fuse_levels``. Every method fuses finer features by the same convolutions.
+    The features at the coarsest stride (all blocks of a ViT, the last stage of a hierarchical
+    backbone) are attended: they become tokens of width ``config.dim``. Methods that act on features
+    override ``mix`` or ``fuse_levels``. Methods inside the encoder have the attributes of
+    `joint_encoder.Method`. Every method fuses finer features by the same convolutions.
 
     The head "merge" adds the projections of both streams and returns one fused map. The head
     "ensemble" does not merge the streams; it returns a batch of 2B maps, rgb first.
@@ -31,6 +31,8 @@ class Fusion(nn.Module):
         channels, strides: channel counts and strides of the maps, level by level.
         attended: whether the features of each level are attended.
     """
+
+    joint_attention = False
 
     def __init__(self, config: FusionConfig, channels: list[int], strides: list[int]) -> None:
         super().__init__()
@@ -55,8 +57,7 @@ class Fusion(nn.Module):
         """Fuse the features of both streams level by level.
 
         Args:
-            rgb_features: features of the rgb stream, (B, C_l, h_l, w_l) float, shallow to deep.
-            depth_features: features of the depth stream, with the shapes of ``rgb_features``.
+            rgb_features, depth_features: (B, C_l, h_l, w_l) float, shallow to deep.
             keys: (B,) int64 in training, keys of the images for a method that draws random numbers;
                 None to draw from torch's generator.
 
@@ -88,14 +89,9 @@ class Fusion(nn.Module):
         return rgb, depth
 
     def report(self, notes: Sequence[Notes]) -> tuple[Scalars, Scalars]:
-        """Return the losses and statistics of a batch.
+        """Return the weighted losses and the statistics of a batch, as means over the images.
 
-        Args:
-            notes: notes of each block if the method acts inside the encoder; otherwise empty.
-
-        Returns:
-            Weighted losses by name, and statistics by name for the log. Each value is a mean over
-            the images.
+        ``notes`` has an item for each block if the method acts inside the encoder.
         """
         return {}, {}
 

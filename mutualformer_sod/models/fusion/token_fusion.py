@@ -69,8 +69,6 @@ class TokenFusion(Fusion):
     The control "random" exchanges random tokens. In eval mode, these are the same in all images.
     """
 
-    joint_attention = False
-
     def __init__(
         self,
         config: TokenFusionConfig,
