@@ -22,8 +22,7 @@ from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_depth, to_levels
 from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
 from mutualformer_sod.imaging.png import write_png
-from mutualformer_sod.inference.cutouts import cut_out
-from mutualformer_sod.inference.overlays import overlay, paint
+from mutualformer_sod.inference.overlays import cut_out, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
 from mutualformer_sod.serving.limits import check_pixels

@@ -10,12 +10,7 @@ def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
     Args:
         size: (H, W) in pixels.
         sigma: standard deviation along each axis, as a ratio of the side of the image.
-
-    Raises:
-        ValueError: a side is below 1, or ``sigma`` is 0 or less.
     """
-    if min(size) < 1 or not sigma > 0:
-        raise ValueError(f"size {size} or sigma {sigma} is not positive. Fix: pass values above 0.")
     rows, columns = (
         np.exp(-(((np.arange(length) + 0.5) / length - 0.5) ** 2) / (2 * sigma**2))
         for length in size

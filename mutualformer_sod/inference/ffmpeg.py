@@ -41,10 +41,10 @@ class AlphaWriter:
             self._stream = self._container.add_stream("libvpx-vp9", options=_VP9)
             self._stream.height, self._stream.width = rgba.shape[:2]
             self._stream.pix_fmt = "yuva420p"
-            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, 1000)
-            self._stream.codec_context.sample_aspect_ratio = self._aspect
-            self._stream.codec_context.colorspace = _BT601
-            self._stream.codec_context.color_range = _LIMITED
+            codec = self._stream.codec_context
+            self._stream.time_base = codec.time_base = Fraction(1, 1000)
+            codec.sample_aspect_ratio = self._aspect
+            codec.colorspace, codec.color_range = _BT601, _LIMITED
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba")
         self._last = frame.pts = max(round(time), self._last + 1)
         frame.time_base = Fraction(1, 1000)
@@ -52,8 +52,7 @@ class AlphaWriter:
 
     def finish(self) -> None:
         """Write the frames that the encoder still holds."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
+        self._container.mux(self._stream.encode(None))
 
 
 @contextlib.contextmanager
@@ -158,13 +157,14 @@ def _length_of(container: Any, stream: Any) -> float | None:
     """Return the length of a video track in s, or None if the length is unknown."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    end = None
     if found := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):
         hours, minutes, seconds = map(float, found.groups())  # Matroska
         end = 3600 * hours + 60 * minutes + seconds
     elif container.duration and len(container.streams) == 1:
         end = container.duration / av.time_base
-    return None if end is None else end - float(_start_of(container))
+    else:
+        return None
+    return end - float(_start_of(container))
 
 
 def _known(container: Any) -> list[Any]:
@@ -193,7 +193,6 @@ def _sound(
 
 def _start_of(container: Any) -> Fraction:
     """Return the time in s of the first frame, from which OpenCV counts the frame times."""
-    for stream in container.streams.video:
-        if stream.start_time is not None:
-            return stream.start_time * stream.time_base
-    return Fraction(0)
+    videos = container.streams.video
+    times = (track.start_time * track.time_base for track in videos if track.start_time is not None)
+    return next(times, Fraction(0))

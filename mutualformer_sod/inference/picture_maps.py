@@ -13,8 +13,7 @@ from mutualformer_sod.errors import InputError, OutputExists, counted, one_line
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
-from mutualformer_sod.inference.cutouts import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out
-from mutualformer_sod.inference.overlays import paint
+from mutualformer_sod.inference.overlays import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out, paint
 from mutualformer_sod.inference.picture_depth import (
     DepthPlan,
     doubts_about,
@@ -48,7 +47,7 @@ class PictureOutputs:
 
     folder: Path
     settings: dict[str, Any]  # JSON data that the files depend on, see `settings_of`
-    kinds: Sequence[str] = ("maps",)  # of `overlays.KINDS` and `cutouts.CUTOUTS`
+    kinds: Sequence[str] = ("maps",)  # of `overlays.KINDS` and `overlays.CUTOUTS`
     style: CutoutStyle = TRANSPARENT
 
     def path(self, picture: Picture, kind: str) -> Path:

@@ -1,7 +1,9 @@
-"""Predict the saliency maps of a video, and smooth the maps over time if requested."""
+"""Write maps, overlays and cut-outs of a video as videos with the sound of the source."""
 
 import contextlib
 import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,10 @@ from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.data.depth.kind import DepthSample
 from mutualformer_sod.data.depth.notes import same_proportions
 from mutualformer_sod.errors import InputError, OutputExists, counted
+from mutualformer_sod.files import replacing
+from mutualformer_sod.imaging.io import to_levels
 from mutualformer_sod.inference import ffmpeg
+from mutualformer_sod.inference.overlays import TRANSPARENT, CutoutStyle, cutout, overlay
 from mutualformer_sod.inference.picture_depth import encoding_from
 from mutualformer_sod.inference.progress import ticking
 from mutualformer_sod.inference.smoothing import Smoother
@@ -24,16 +29,63 @@ from mutualformer_sod.inference.video_input import (
     opened,
     pixel_aspect_of,
 )
-from mutualformer_sod.inference.video_output import VideoOutputs
-from mutualformer_sod.inference.webm import MOST_SIDE
+from mutualformer_sod.inference.webm import MOST_SIDE, open_webm
 
 if TYPE_CHECKING:  # problems of a video are reported before the slow import of torch
     from mutualformer_sod.inference.predictor import Predictor
+
+MAP, OVERLAY, CUTOUT = "map", "overlay", "cutout"
 
 _SAMPLED = 0, 121, 8  # start, end and step of the 16 frames from which the polarity is decided
 _CHROMA_NOISE = 16  # maximum channel difference of a grey pixel in grey levels; coding causes 3
 _COLOURED = 0.05  # maximum ratio of coloured pixels; 15 % in the palest of 29 photographs
 _RATE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class VideoOutputs:
+    """The output videos of a run; cut-outs in videos cannot be cropped."""
+
+    folder: Path
+    kinds: tuple[str, ...] = (MAP,)  # of `MAP`, `OVERLAY` and `CUTOUT`
+    style: CutoutStyle = TRANSPARENT
+
+    @property
+    def needs_alpha(self) -> bool:
+        """Whether a cut-out is transparent, which needs PyAV."""
+        return CUTOUT in self.kinds and self.style.background is None
+
+    def paths(self, video: Path) -> list[Path]:
+        """Return the path ``NAME_KIND.webm`` of the output of each kind."""
+        return [self.folder / f"{video.stem}_{kind}.webm" for kind in self.kinds]
+
+    @contextlib.contextmanager
+    def open(self, video: Path, pixel_aspect: float) -> Iterator[Callable[..., None]]:
+        """Yield a function that appends a frame to all videos.
+
+        The yielded function has the arguments frame (H, W, 3) uint8, map (H, W) float in
+        [0, 1], and time of the frame in ms. The files appear when the context ends. The sound of
+        ``video`` is added if PyAV is installed.
+        """
+        with contextlib.ExitStack() as stack:
+            sound = video if ffmpeg.av is not None and ffmpeg.count_sound(video)[1] else None
+            writers = {}
+            for kind, path in zip(self.kinds, self.paths(video), strict=True):
+                opener = ffmpeg.open_alpha if kind == CUTOUT and self.needs_alpha else open_webm
+                writers[kind] = stack.enter_context(_opened(path, opener, pixel_aspect, sound))
+
+            def write(rgb: np.ndarray, saliency: np.ndarray, time: float) -> None:
+                for kind, writer in writers.items():
+                    writer.write(self._paint(kind, rgb, saliency), time)
+
+            yield write
+
+    def _paint(self, kind: str, rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+        if kind == MAP:
+            return to_levels(saliency)
+        if kind == OVERLAY:
+            return overlay(rgb, saliency)
+        return cutout(rgb, saliency, style=self.style)
 
 
 def check_videos(
@@ -129,8 +181,8 @@ def predict_video(
         write = stack.enter_context(outputs.open(video, pixel_aspect_of(capture)))
         times, without_depth = FrameTimes(video, capture), 0
         total = times.promised or None
-        frames = tqdm(frames_of(capture), total=total, unit="frame", leave=False, disable=None)
-        for bgr in stack.enter_context(ticking(frames)):
+        bar = tqdm(frames_of(capture), total=total, unit="frame", leave=False, disable=None)
+        for bgr in stack.enter_context(ticking(bar)):
             depth = None if depths is None else _depth_frame(next(depths, None), bgr.shape[:2])
             without_depth += depth is None
             time = times.next()
@@ -149,6 +201,21 @@ def predict_video(
         print("the depth video is longer: its last frames were not used; check both videos")
     count = counted(len(times.times), "frame")
     print(f"{count}: {', '.join(map(str, outputs.paths(video)))}")
+
+
+@contextlib.contextmanager
+def _opened(
+    path: Path, opener: Callable, pixel_aspect: float, sound: Path | None
+) -> Iterator[object]:
+    with replacing(path) as temporary:
+        with opener(temporary, pixel_aspect) as writer:
+            yield writer
+        if sound is None:
+            return
+        try:
+            ffmpeg.add_sound(temporary, sound)
+        except (ffmpeg.av.FFmpegError, ValueError) as error:
+            print(f"{path}: has no sound: {error}")
 
 
 def _depth_frame(bgr: np.ndarray | None, size: tuple[int, int]) -> np.ndarray | None:

@@ -56,11 +56,10 @@ def pixel_aspect_of(capture: cv2.VideoCapture) -> float:
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
     """Yield all frames, (H, W, 3) uint8 BGR, even if the count in the header differs."""
-    while True:
-        there, frame = capture.read()
-        if not there:
-            return
+    there, frame = capture.read()
+    while there:
         yield frame
+        there, frame = capture.read()
 
 
 def _has_rate(capture: cv2.VideoCapture) -> bool:
@@ -76,10 +75,10 @@ class FrameTimes:
         self._untimed = 0  # frames without a time of their own
         self._video, self._capture = video, capture
         count = None if ffmpeg.av is None else ffmpeg.count_frames(video, rate_of(capture))
+        # OpenCV estimates the number from the length of the file, which may be that of the sound.
+        estimated = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._is_certain = count is not None
-        if count is None:  # estimated from the length of the file, which may be that of the sound
-            count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.promised = count  # number of frames according to the header; 0 if unknown
+        self.promised = estimated if count is None else count  # 0 if unknown
 
     def next(self) -> float:
         """Return the time in ms of the frame that was read last.

@@ -55,8 +55,6 @@ class WebmWriter:
 
     def finish(self) -> None:
         """Write the last frames, the index, the duration and the sizes."""
-        if not self._times:
-            return
         self._write_cluster()
         cues = self._here()
         points = (
@@ -106,8 +104,7 @@ class WebmWriter:
         self._cluster = []
 
     def _here(self) -> int:
-        """Return the current position in the segment."""
-        return self._file.tell() - self._start
+        return self._file.tell() - self._start  # position in the segment
 
     def _fill(self, position: int, data: bytes) -> None:
         end = self._file.tell()

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 import mutualformer_sod
 from mutualformer_sod.errors import InputError, one_line
-from mutualformer_sod.inference.cutouts import CUTOUTS
+from mutualformer_sod.inference.overlays import CUTOUTS
 from mutualformer_sod.serving import forms
 from mutualformer_sod.serving.gate import Gate, Limits, error_answer
 from mutualformer_sod.serving.jobs import ClientGone, Jobs

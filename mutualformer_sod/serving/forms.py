@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from fastapi import File, Form, Request, UploadFile
 
 from mutualformer_sod.errors import InputError, one_line
-from mutualformer_sod.inference.cutouts import PLAIN, is_plain
+from mutualformer_sod.inference.overlays import PLAIN, is_plain
 from mutualformer_sod.serving.limits import TooLarge
 
 _NAME_LENGTH = 80

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mutualformer_sod.errors import InputError, with_flags
-from mutualformer_sod.inference.cutouts import CutoutStyle
+from mutualformer_sod.inference.overlays import CutoutStyle
 from mutualformer_sod.inference.picture_depth import plan_depths
 from mutualformer_sod.inference.picture_maps import PictureOutputs, map_picture
 from mutualformer_sod.inference.picture_pairs import Picture
@@ -22,7 +22,7 @@ from mutualformer_sod.serving.limits import check_pixels
 class Asked:
     """Inputs of one request, including the arguments of `CutoutStyle` for a cut-out."""
 
-    kind: str  # one of `overlays.KINDS` or `cutouts.CUTOUTS`
+    kind: str  # one of `overlays.KINDS` or `overlays.CUTOUTS`
     rgb: Path
     depth: Path | None = None  # None for RGB alone
     near: str = "auto"  # as in `picture_depth.plan_depths`
