@@ -56,11 +56,9 @@ class Answer(NamedTuple):
 
 
 class _Prediction(NamedTuple):
-    """Output of the network: logits (1, 1, h, w), the input depth (h, w) uint8, and remarks."""
-
-    logits: Tensor
-    depth: np.ndarray | None
-    notes: tuple[str, ...]
+    logits: Tensor  # (1, 1, h, w)
+    depth: np.ndarray | None  # input of the network, (h, w) uint8
+    notes: tuple[str, ...]  # remarks for the user
 
 
 class Service:
@@ -105,8 +103,7 @@ class Service:
     def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
         """Return the output of the network, from the cache if possible."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
-        # The suffix decides how a depth map is read.
-        suffix = request.depth and request.depth.suffix.lower()
+        suffix = request.depth and request.depth.suffix.lower()  # decides how depth is read
         key = (*files, suffix, request.weights, request.invert)
         prediction = self._cache.pop(key, None)
         if prediction is None:
@@ -146,11 +143,10 @@ def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Predictio
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)
     predictor.check_finite(logits, request.weights)
-    if depth is None:
-        return _Prediction(logits, None, tuple(notes))
-    rule = predictor.model.config.depth_rule
-    shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), _SHOWN_PIXELS))
-    return _Prediction(logits, shown, tuple(notes))
+    if depth is not None:
+        unit = depth_to_unit(depth, encoding, predictor.model.config.depth_rule)
+        depth = to_levels(averaged(unit, _SHOWN_PIXELS))
+    return _Prediction(logits, depth, tuple(notes))
 
 
 def _read_depth(
@@ -176,7 +172,7 @@ def _read_depth(
         encoding = replace(encoding, near="black" if encoding.near == "white" else "white")
         how = "inverted by the switch"
     side = "large" if encoding.near == "white" else "small"
-    notes = [f"depth: {side} values are near ({how})", *notes]
+    notes.insert(0, f"depth: {side} values are near ({how})")
     if encoding.holes:
         notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
@@ -190,7 +186,7 @@ def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
             f"Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
         )
     picture, depth, name, threshold, invert = inputs
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    is_number = type(threshold) in (int, float)  # not bool
     upload = "upload the file and pass the answer of the upload, or null"
     usable = (
         (_is_file_or_none(picture), upload),

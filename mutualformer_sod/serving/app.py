@@ -6,7 +6,6 @@ import functools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +85,10 @@ async def _answer(
     jobs: Jobs,
     limits: Limits,
     request: Request,
-    asked: Asked,
     uploads: dict[str, UploadFile | None],
+    **options: Any,
 ) -> Response:
-    """Answer a request; ``uploads`` maps attributes of `Asked` to the files of the request."""
+    """Answer a request; ``uploads`` and ``options`` are attributes of `Asked`, files and others."""
     folder = Path(tempfile.mkdtemp(prefix="mutualformer_serve_"))
     clean = functools.partial(shutil.rmtree, folder, ignore_errors=True)
     names: dict[Path, str] = {}
@@ -100,7 +99,7 @@ async def _answer(
             clean()
             raise
         names = {path: forms.name_of(uploads[field]) for field, path in files.items()}
-        job = functools.partial(service.answer, replace(asked, **files), folder)
+        job = functools.partial(service.answer, Asked(**files, **options), folder)
         result = await jobs.run(job, limits.seconds, _gone(request), clean)
     except asyncio.TimeoutError:
         line = f"no result within {limits.seconds:g} s. Fix: try again later or with less data."
@@ -135,9 +134,8 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
             orientation: forms.Orientation = "auto",
         ) -> Response:
             forms.check_effects(depth, near, orientation)
-            kind = f"{name}s"  # one of `overlays.KINDS`
-            asked = Asked(kind, Path(), None, near, orientation)
-            return await answer_with(request, asked, {"rgb": rgb, "depth": depth})
+            options = {"kind": f"{name}s", "near": near, "orientation": orientation}
+            return await answer_with(request, {"rgb": rgb, "depth": depth}, **options)
 
     add("map", "Map of the salient object, 8-bit grey")
     add("overlay", "Map over the picture, RGB")
@@ -154,10 +152,10 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     ) -> Response:
         forms.check_effects(depth, near, orientation)
         shown = forms.check_background(background)
-        asked = Asked(CUTOUTS, Path(), None, near, orientation, shown, None, crop)
         file = None if isinstance(background, str) else background
         uploads = {"rgb": rgb, "depth": depth, "background_file": file}
-        return await answer_with(request, asked, uploads)
+        options = {"near": near, "orientation": orientation, "background": shown, "crop": crop}
+        return await answer_with(request, uploads, kind=CUTOUTS, **options)
 
 
 def _add_error_answers(app: FastAPI) -> None:

@@ -21,7 +21,7 @@ def check_pixels(path: Path, most: int) -> None:
     """Raise InputError for an image or ``.npy`` array with too many pixels, without decoding it.
 
     A file with an unknown header is accepted, because its reader reports the problem. But a TIFF
-    that Pillow cannot identify is refused, because other decoders may read it without a limit.
+    that Pillow cannot identify is refused: other decoders may read it, and have no limit.
     """
     size = _npy_size(path) if path.suffix.lower() == ".npy" else _image_size(path)
     height, width = size or (0, 0)
@@ -33,10 +33,7 @@ def check_pixels(path: Path, most: int) -> None:
 
 
 def _npy_size(path: Path) -> tuple[int, int] | None:
-    """Return (H, W) of a .npy file, where W is the product of all axes but the first.
-
-    Return None if the header is unreadable or the array has fewer than two axes.
-    """
+    """Return (H, W) with W as the product of the other axes; None for a bad header or one axis."""
     try:
         with path.open("rb") as file:
             version = npy.read_magic(file)
@@ -56,7 +53,6 @@ def _image_size(path: Path) -> tuple[int, int] | None:
     except Image.DecompressionBombError:
         raise TooLarge(f"{path}: has too many pixels. Fix: save a smaller copy.") from None
     except UnidentifiedImageError:
-        # Other decoders than Pillow read more kinds of TIFF, and have no limit.
         if read_bytes(path).startswith(TIFF):
             raise InputError(f"{path}: unsupported TIFF. Fix: save PNG or .npy.") from None
     except Exception:  # a damaged header or metadata

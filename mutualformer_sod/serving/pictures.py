@@ -86,7 +86,7 @@ class PictureService:
         remarks, doubts = map_picture(predictor, picture, plan, outputs)
         notes += remarks + [f"depth: {doubt}" for doubt in doubts or ()]
         png = outputs.path(picture, asked.kind).read_bytes()
-        return Mapped(png, tuple(with_fields(note) for note in notes))
+        return Mapped(png, tuple(map(with_fields, notes)))
 
 
 def with_fields(message: str) -> str:
