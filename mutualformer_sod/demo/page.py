@@ -36,10 +36,8 @@ class _Gate:
         self._app, self._host = app, host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        if problem := refusal(scope["headers"], self._host):
+        is_request = scope["type"] in ("http", "websocket")
+        if is_request and (problem := refusal(scope["headers"], self._host)):
             is_socket = scope["type"] == "websocket"
             answer = WebSocketClose(1008, problem) if is_socket else PlainTextResponse(problem, 403)
             await answer(scope, receive, send)
@@ -47,7 +45,7 @@ class _Gate:
         try:
             await self._app(scope, receive, send)
         except Exception as error:  # gradio raises an error for an unknown function
-            if not any(part in scope["path"] for part in _CALLS):
+            if not any(part in scope.get("path", "") for part in _CALLS):
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
             answer = PlainTextResponse("unknown call. Fix: call the function /map.", 400)

@@ -25,8 +25,7 @@ from mutualformer_sod.imaging.png import write_png
 from mutualformer_sod.inference.overlays import cut_out, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
-from mutualformer_sod.serving.limits import check_pixels
-from mutualformer_sod.serving.problems import problem_of
+from mutualformer_sod.serving.pictures import check_pixels, problem_of
 
 INPUTS = ("picture", "depth", "weights", "threshold", "invert")  # of the page, in order
 _SHOWN_PIXELS = 10**6  # maximum number of pixels of an overlay or of the shown depth
@@ -80,24 +79,22 @@ class Service:
         paths = [path for path in (request.rgb, request.depth) if path]
         try:
             with self._turn:
-                return self._answer(request, paths)
+                for path in paths:
+                    if not path.is_file():
+                        raise InputError(f"{path}: was removed. Fix: upload the file again.")
+                    check_pixels(path, self._most_pixels)
+                photo = read_photo(request.rgb)
+                prediction = self._prediction_of(request, photo)
+                saliency = native_saliency(prediction.logits, photo.rgb.shape[:2])
+                if request.threshold > 0:
+                    saliency = (saliency >= request.threshold).astype(np.float32)
+                stem = request.rgb.stem[:_NAME_LENGTH]
+                files = self._write(stem, photo, saliency, prediction.depth)
         except Exception as error:  # the page continues, even after a defect
             line, _ = problem_of(error, {path: path.name for path in paths})
             return Answer(f"Error: {line}")
-
-    def _answer(self, request: Request, paths: Sequence[Path]) -> Answer:
-        for path in paths:
-            if not path.is_file():
-                raise InputError(f"{path}: was removed. Fix: upload the file again.")
-            check_pixels(path, self._most_pixels)
-        photo = read_photo(request.rgb)
-        prediction = self._prediction_of(request, photo)
-        saliency = native_saliency(prediction.logits, photo.rgb.shape[:2])
-        if request.threshold > 0:
-            saliency = (saliency >= request.threshold).astype(np.float32)
         height, width = photo.native_size
         notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *prediction.notes]
-        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, prediction.depth)
         return Answer("\n".join(notes), *files)
 
     def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
@@ -181,10 +178,8 @@ def _read_depth(
 def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
     """Raise InputError if the number, types or ranges of decoded JSON inputs are illegal."""
     if len(inputs) != len(INPUTS):
-        raise InputError(
-            f"received {counted(len(inputs), 'input')}. "
-            f"Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
-        )
+        remedy = f"pass {len(INPUTS)}: {', '.join(INPUTS)}"
+        raise InputError(f"received {counted(len(inputs), 'input')}. Fix: {remedy}.")
     picture, depth, name, threshold, invert = inputs
     is_number = type(threshold) in (int, float)  # not bool
     upload = "upload the file and pass the answer of the upload, or null"

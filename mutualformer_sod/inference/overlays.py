@@ -78,10 +78,8 @@ class CutoutStyle:
         if self.picture is None:
             return
         if self.file is None and not self.picture.is_file():
-            raise InputError(
-                f"`background` {self.background}: neither a colour nor a file. Fix: pass "
-                f"{PLAIN}, or a picture."
-            )
+            problem = f"`background` {self.background}: neither a colour nor a file"
+            raise InputError(f"{problem}. Fix: pass {PLAIN}, or a picture.")
         try:  # report an unreadable picture before the first map
             read_rgb(self.picture)
         except InputError as error:
@@ -117,13 +115,9 @@ def cutout(
     opacity: np.ndarray | None = None,
     style: CutoutStyle = TRANSPARENT,
 ) -> np.ndarray:
-    """Cut the object out of a picture, as `cut_out` does.
+    """Cut the object out of a picture (H, W, 3) uint8 by its map (H, W) in [0, 1], as `cut_out`.
 
-    Args:
-        rgb: (H, W, 3) uint8.
-        saliency: (H, W) float in [0, 1].
-        opacity: (H, W) uint8, opacity of the picture itself; None for an opaque picture.
-        style: background and crop.
+    The ``opacity`` of the picture itself is (H, W) uint8, or None for an opaque picture.
 
     Raises:
         ValueError: the sizes differ.
@@ -135,12 +129,10 @@ def cutout(
 def cut_out(
     photo: Photo, strips: Iterable[np.ndarray], style: CutoutStyle = TRANSPARENT
 ) -> np.ndarray:
-    """Cut the object out of a picture, with colours estimated by ``imaging.foreground``.
+    """Cut the object out of a picture (H, W), with colours estimated by ``imaging.foreground``.
 
-    Args:
-        photo: the picture, of size (H, W).
-        strips: (rows, W) float in [0, 1], the saliency map from the top down.
-        style: background and crop; a picture without an object is not cropped.
+    The ``strips`` of the saliency map are (rows, W) float in [0, 1], from the top down. A picture
+    without an object is not cropped.
 
     Returns:
         (h, w, 4) uint8, colours (not premultiplied) and opacity; or (h, w, 3) uint8 on a

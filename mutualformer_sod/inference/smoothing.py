@@ -15,10 +15,8 @@ class Smoother:
     weight of the past is w = ratio exp(-(d / 0.1)^2), where d is the difference of the grey values
     of this frame and the previous frame. The previous frame is moved along the flow, and scaled to
     the mean grey value of this frame. The past has no weight after a cut, and little weight in
-    newly visible areas. The flow is DIS (Kroeger et al., ECCV 2016).
-
-    Args:
-        ratio: maximum weight of the past, in (0, 1).
+    newly visible areas. The flow is DIS (Kroeger et al., ECCV 2016). The maximum weight of the
+    past, ``ratio``, is in (0, 1).
     """
 
     def __init__(self, ratio: float) -> None:

@@ -25,11 +25,8 @@ def refusal(
 ) -> str | None:
     """Return the reason to refuse a request, or None to accept it.
 
-    Args:
-        headers: headers of the request, names in lower case.
-        host: address or name on which the server listens.
-        others: further names that lead to the server, such as that of a proxy.
-        remedy: text after "Fix:" in the returned reason.
+    The names of the ``headers`` are in lower case. The server listens on ``host``; ``others`` are
+    further names that lead to it, such as that of a proxy. The reason ends in ``remedy``.
     """
     found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
     for name, value in headers:

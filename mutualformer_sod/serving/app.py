@@ -21,8 +21,7 @@ from mutualformer_sod.inference.overlays import CUTOUTS
 from mutualformer_sod.serving import forms
 from mutualformer_sod.serving.gate import Gate, Limits, error_answer
 from mutualformer_sod.serving.jobs import ClientGone, Jobs
-from mutualformer_sod.serving.pictures import Asked, PictureService, with_fields
-from mutualformer_sod.serving.problems import problem_of
+from mutualformer_sod.serving.pictures import Asked, PictureService, problem_of, with_fields
 
 _ABOUT = """Salient object detection from colour and depth. Send a picture, and its depth map if
 there is one, as multipart/form-data. The answer is the PNG file that
@@ -120,12 +119,11 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     """Add the endpoints ``/map``, ``/overlay`` and ``/cutout`` to the application."""
     errors = {status: {"description": text} for status, text in _ERRORS.items()}
     png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
-    options = {"response_class": Response, "responses": png | errors}
-    depth_only = options | {"dependencies": [Depends(forms.only(forms.DEPTH_FIELDS))]}
-    all_fields = options | {"dependencies": [Depends(forms.only(forms.CUTOUT_FIELDS))]}
+    route = {"response_class": Response, "responses": png | errors}
+    route["dependencies"] = [Depends(forms.refuse_ignored)]
 
     def add(name: str, about: str) -> None:
-        @app.post(f"/{name}", name=name, summary=about, **depth_only)
+        @app.post(f"/{name}", name=name, summary=about, **route)
         async def answer(
             request: Request,
             rgb: forms.Rgb,
@@ -140,7 +138,7 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     add("map", "Map of the salient object, 8-bit grey")
     add("overlay", "Map over the picture, RGB")
 
-    @app.post("/cutout", summary="Object alone, RGBA; RGB with a background", **all_fields)
+    @app.post("/cutout", summary="Object alone, RGBA; RGB with a background", **route)
     async def cutout(
         request: Request,
         rgb: forms.Rgb,
