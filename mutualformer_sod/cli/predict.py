@@ -38,7 +38,7 @@ def map_pictures(args: argparse.Namespace) -> int:
         print(remark)
     # Problems with the files are reported before the slow import of torch.
     from mutualformer_sod.data.depth.notes import note_line
-    from mutualformer_sod.inference.cutouts import CutoutStyle
+    from mutualformer_sod.inference.overlays import CutoutStyle
     from mutualformer_sod.inference.picture_depth import plan_depths
     from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pictures
 
@@ -113,9 +113,15 @@ def without_defaults(args: argparse.Namespace, *names: str) -> list[object]:
 def map_video(args: argparse.Namespace) -> int:
     """Predict maps of the frames of ``--video``."""
     from mutualformer_sod.data.modality import DEPTH
-    from mutualformer_sod.inference.cutouts import CutoutStyle
-    from mutualformer_sod.inference.video import check_videos, predict_video
-    from mutualformer_sod.inference.video_output import CUTOUT, MAP, OVERLAY, VideoOutputs
+    from mutualformer_sod.inference.overlays import CutoutStyle
+    from mutualformer_sod.inference.video import (
+        CUTOUT,
+        MAP,
+        OVERLAY,
+        VideoOutputs,
+        check_videos,
+        predict_video,
+    )
 
     kinds = [MAP, *[OVERLAY] * args.overlay, *[CUTOUT] * args.cutout]
     style = CutoutStyle(args.background)

@@ -36,10 +36,8 @@ class _Gate:
         self._app, self._host = app, host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
-        if problem := refusal(scope["headers"], self._host):
+        is_request = scope["type"] in ("http", "websocket")
+        if is_request and (problem := refusal(scope["headers"], self._host)):
             is_socket = scope["type"] == "websocket"
             answer = WebSocketClose(1008, problem) if is_socket else PlainTextResponse(problem, 403)
             await answer(scope, receive, send)
@@ -47,7 +45,7 @@ class _Gate:
         try:
             await self._app(scope, receive, send)
         except Exception as error:  # gradio raises an error for an unknown function
-            if not any(part in scope["path"] for part in _CALLS):
+            if not any(part in scope.get("path", "") for part in _CALLS):
                 raise
             _log.error("%s: %s: %s", scope["path"], type(error).__name__, error)
             answer = PlainTextResponse("unknown call. Fix: call the function /map.", 400)
@@ -76,11 +74,26 @@ class _Page(gr.Blocks):
 
 def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
     """Build the page of a service, with samples to click on."""
-    with _Page(list(service.predictors)) as page:
+
+    def map_picture(
+        rgb: str | None, depth: str | None, weights: str, threshold: float, invert: bool
+    ) -> tuple:
+        paths = [Path(path) if path else None for path in (rgb, depth)]
+        message, *results = service.answer(Request(*paths, weights, threshold, invert))
+        pictures = [path and str(path) for path in results]
+        download = gr.DownloadButton(value=pictures[0], interactive=pictures[0] is not None)
+        return message, *pictures, download
+
+    def show_sample(chosen: gr.SelectData) -> tuple[str, str]:
+        sample = samples[chosen.index]
+        return str(sample.rgb), str(sample.depth)
+
+    names = list(service.predictors)
+    with _Page(names) as page:
         gr.Markdown(_ABOUT)
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
-                inputs = _inputs(list(service.predictors))
+                rgb, depth, weights, threshold, invert = inputs = _inputs(names)
                 gr.Markdown(
                     "Click on a generated sample. The title is the modality that shows the object."
                 )
@@ -98,7 +111,19 @@ def build_page(service: Service, samples: Sequence[Sample]) -> gr.Blocks:
                 button = gr.Button("Predict again", elem_id="again")
             with gr.Column(scale=2, min_width=300):
                 outputs = _outputs()
-        _connect(service, samples, inputs, outputs, gallery, button)
+        job = {
+            "fn": map_picture,
+            "inputs": inputs,
+            "outputs": outputs,
+            "concurrency_id": "network",
+            "show_progress_on": [outputs[1]],
+        }
+        changes = [rgb.upload, rgb.clear, depth.upload, depth.clear]
+        changes += [weights.input, threshold.release, invert.input, button.click]
+        gr.on(changes, api_name="map", trigger_mode="always_last", **job)
+        private = {"api_visibility": "private"}
+        picked = gallery.select(show_sample, None, [rgb, depth], queue=False, **private)
+        picked.then(**private, **job)
     return page
 
 
@@ -112,7 +137,6 @@ def serve(page: gr.Blocks, host: str, port: int, *, upload_bytes: int, queue: in
         server_name=host,
         server_port=port,
         share=False,
-        inbrowser=False,
         prevent_thread_lock=True,
         quiet=True,
         max_file_size=upload_bytes,
@@ -139,61 +163,13 @@ def _inputs(weights: list[str]) -> list[gr.Component]:
 
 def _outputs() -> list[gr.Component]:
     message = gr.Textbox(label="Message", lines=3, interactive=False, elem_id="message")
+    options = {"type": "filepath", "interactive": False, "height": 300}
+    options["buttons"] = ["download", "fullscreen"]
     shown = []
     for pair in (("Map", "Overlay"), ("Cut-out", "Depth input of the network: near = white")):
         with gr.Row():
             for label in pair:
-                shown.append(
-                    gr.Image(
-                        label=label,
-                        type="filepath",
-                        interactive=False,
-                        height=300,
-                        buttons=["download", "fullscreen"],
-                        elem_id=label.split()[0].lower().replace("-", "") + "_shown",
-                    )
-                )
+                name = label.split()[0].lower().replace("-", "")
+                shown.append(gr.Image(label=label, elem_id=f"{name}_shown", **options))
     download = gr.DownloadButton("Download the map (PNG)", elem_id="download", interactive=False)
     return [message, *shown, download]
-
-
-def _connect(
-    service: Service,
-    samples: Sequence[Sample],
-    inputs: list[gr.Component],
-    outputs: list[gr.Component],
-    gallery: gr.Gallery,
-    button: gr.Button,
-) -> None:
-    rgb, depth, weights, threshold, invert = inputs
-
-    def map_picture(
-        rgb: str | None, depth: str | None, weights: str, threshold: float, invert: bool
-    ) -> tuple:
-        paths = [Path(path) if path else None for path in (rgb, depth)]
-        message, *results = service.answer(Request(*paths, weights, threshold, invert))
-        pictures = [path and str(path) for path in results]
-        download = gr.DownloadButton(value=pictures[0], interactive=pictures[0] is not None)
-        return message, *pictures, download
-
-    def show_sample(chosen: gr.SelectData) -> tuple[str, str]:
-        sample = samples[chosen.index]
-        return str(sample.rgb), str(sample.depth)
-
-    job = {
-        "fn": map_picture,
-        "inputs": inputs,
-        "outputs": outputs,
-        "concurrency_id": "network",
-        "concurrency_limit": 1,
-        "show_progress_on": [outputs[1]],
-    }
-    files = [rgb.upload, rgb.clear, depth.upload, depth.clear]
-    gr.on(
-        [*files, weights.input, threshold.release, invert.input, button.click],
-        api_name="map",
-        trigger_mode="always_last",
-        **job,
-    )
-    picked = gallery.select(show_sample, None, [rgb, depth], queue=False, api_visibility="private")
-    picked.then(api_visibility="private", **job)

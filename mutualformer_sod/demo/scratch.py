@@ -17,9 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Scratch:
-    """A folder of temporary files, from which old files are removed.
-
-    The constructor creates the folder; ``path`` is its location.
+    """A folder of temporary files at ``path``, which the constructor creates.
 
     Args:
         keep_seconds: time from the writing of a file to its removal.

@@ -22,12 +22,10 @@ from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.io import read_depth, to_levels
 from mutualformer_sod.imaging.photos import Photo, averaged, read_photo
 from mutualformer_sod.imaging.png import write_png
-from mutualformer_sod.inference.cutouts import cut_out
-from mutualformer_sod.inference.overlays import overlay, paint
+from mutualformer_sod.inference.overlays import cut_out, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth
 from mutualformer_sod.inference.predictor import Predictor, native_saliency
-from mutualformer_sod.serving.limits import check_pixels
-from mutualformer_sod.serving.problems import problem_of
+from mutualformer_sod.serving.pictures import check_pixels, problem_of
 
 INPUTS = ("picture", "depth", "weights", "threshold", "invert")  # of the page, in order
 _SHOWN_PIXELS = 10**6  # maximum number of pixels of an overlay or of the shown depth
@@ -57,11 +55,9 @@ class Answer(NamedTuple):
 
 
 class _Prediction(NamedTuple):
-    """Output of the network: logits (1, 1, h, w), the input depth (h, w) uint8, and remarks."""
-
-    logits: Tensor
-    depth: np.ndarray | None
-    notes: tuple[str, ...]
+    logits: Tensor  # (1, 1, h, w)
+    depth: np.ndarray | None  # input of the network, (h, w) uint8
+    notes: tuple[str, ...]  # remarks for the user
 
 
 class Service:
@@ -83,31 +79,28 @@ class Service:
         paths = [path for path in (request.rgb, request.depth) if path]
         try:
             with self._turn:
-                return self._answer(request, paths)
+                for path in paths:
+                    if not path.is_file():
+                        raise InputError(f"{path}: was removed. Fix: upload the file again.")
+                    check_pixels(path, self._most_pixels)
+                photo = read_photo(request.rgb)
+                prediction = self._prediction_of(request, photo)
+                saliency = native_saliency(prediction.logits, photo.rgb.shape[:2])
+                if request.threshold > 0:
+                    saliency = (saliency >= request.threshold).astype(np.float32)
+                stem = request.rgb.stem[:_NAME_LENGTH]
+                files = self._write(stem, photo, saliency, prediction.depth)
         except Exception as error:  # the page continues, even after a defect
             line, _ = problem_of(error, {path: path.name for path in paths})
             return Answer(f"Error: {line}")
-
-    def _answer(self, request: Request, paths: Sequence[Path]) -> Answer:
-        for path in paths:
-            if not path.is_file():
-                raise InputError(f"{path}: was removed. Fix: upload the file again.")
-            check_pixels(path, self._most_pixels)
-        photo = read_photo(request.rgb)
-        prediction = self._prediction_of(request, photo)
-        saliency = native_saliency(prediction.logits, photo.rgb.shape[:2])
-        if request.threshold > 0:
-            saliency = (saliency >= request.threshold).astype(np.float32)
         height, width = photo.native_size
         notes = [f"{request.rgb.name}, {width} x {height}", *photo.notes, *prediction.notes]
-        files = self._write(request.rgb.stem[:_NAME_LENGTH], photo, saliency, prediction.depth)
         return Answer("\n".join(notes), *files)
 
     def _prediction_of(self, request: Request, photo: Photo) -> _Prediction:
         """Return the output of the network, from the cache if possible."""
         files = [path and file_sha256(path) for path in (request.rgb, request.depth)]
-        # The suffix decides how a depth map is read.
-        suffix = request.depth and request.depth.suffix.lower()
+        suffix = request.depth and request.depth.suffix.lower()  # decides how depth is read
         key = (*files, suffix, request.weights, request.invert)
         prediction = self._cache.pop(key, None)
         if prediction is None:
@@ -147,11 +140,10 @@ def _predict(predictor: Predictor, request: Request, photo: Photo) -> _Predictio
         depth, encoding, notes = _read_depth(request, photo)
     logits = predictor.image_logits(photo.rgb, depth, encoding)
     predictor.check_finite(logits, request.weights)
-    if depth is None:
-        return _Prediction(logits, None, tuple(notes))
-    rule = predictor.model.config.depth_rule
-    shown = to_levels(averaged(depth_to_unit(depth, encoding, rule), _SHOWN_PIXELS))
-    return _Prediction(logits, shown, tuple(notes))
+    if depth is not None:
+        unit = depth_to_unit(depth, encoding, predictor.model.config.depth_rule)
+        depth = to_levels(averaged(unit, _SHOWN_PIXELS))
+    return _Prediction(logits, depth, tuple(notes))
 
 
 def _read_depth(
@@ -177,7 +169,7 @@ def _read_depth(
         encoding = replace(encoding, near="black" if encoding.near == "white" else "white")
         how = "inverted by the switch"
     side = "large" if encoding.near == "white" else "small"
-    notes = [f"depth: {side} values are near ({how})", *notes]
+    notes.insert(0, f"depth: {side} values are near ({how})")
     if encoding.holes:
         notes.append(f"depth: {encoding.holes:.1%} holes, filled")
     return depth, encoding, notes
@@ -186,12 +178,10 @@ def _read_depth(
 def check_inputs(inputs: Sequence[Any], weights: Sequence[str]) -> None:
     """Raise InputError if the number, types or ranges of decoded JSON inputs are illegal."""
     if len(inputs) != len(INPUTS):
-        raise InputError(
-            f"received {counted(len(inputs), 'input')}. "
-            f"Fix: pass {len(INPUTS)}: {', '.join(INPUTS)}."
-        )
+        remedy = f"pass {len(INPUTS)}: {', '.join(INPUTS)}"
+        raise InputError(f"received {counted(len(inputs), 'input')}. Fix: {remedy}.")
     picture, depth, name, threshold, invert = inputs
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    is_number = type(threshold) in (int, float)  # not bool
     upload = "upload the file and pass the answer of the upload, or null"
     usable = (
         (_is_file_or_none(picture), upload),

@@ -5,17 +5,10 @@ import numpy as np
 
 
 def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
-    """Return a Gaussian around the middle of the image, (H, W) float32 in (0, 1].
+    """Return a Gaussian around the middle of an image of a size (H, W), float32 in (0, 1].
 
-    Args:
-        size: (H, W) in pixels.
-        sigma: standard deviation along each axis, as a ratio of the side of the image.
-
-    Raises:
-        ValueError: a side is below 1, or ``sigma`` is 0 or less.
+    The standard deviation along each axis is ``sigma`` times the side of the image.
     """
-    if min(size) < 1 or not sigma > 0:
-        raise ValueError(f"size {size} or sigma {sigma} is not positive. Fix: pass values above 0.")
     rows, columns = (
         np.exp(-(((np.arange(length) + 0.5) / length - 0.5) ** 2) / (2 * sigma**2))
         for length in size
@@ -39,9 +32,8 @@ def depth_otsu(depth: np.ndarray) -> np.ndarray:
         ValueError: the depth map has a rank other than 2, or values outside [0, 1].
     """
     if depth.ndim != 2 or not (depth.min() >= 0 and depth.max() <= 1):
-        raise ValueError(
-            f"depth of shape {depth.shape} is not (H, W) in [0, 1]. Fix: use `depth_to_unit`."
-        )
+        problem = f"depth of shape {depth.shape} is not (H, W) in [0, 1]"
+        raise ValueError(f"{problem}. Fix: use `depth_to_unit`.")
     levels = np.rint(depth * 255).astype(np.uint8)
     if levels.min() == levels.max():
         return np.zeros(depth.shape, np.float32)

@@ -45,9 +45,8 @@ class _Timing(NamedTuple):
 
 def method_name(config: ModelConfig, modality: str) -> str:
     """Return the name of the map folder of a network, FUSION_PRESET or FUSION_PRESET_MODALITY."""
-    name = f"{config.fusion.fusion}_{Path(config.preset).name}"
     hidden = {"both": "", "rgb": "_rgb", "depth": f"_{config.second_modality}"}
-    return name + hidden[modality]
+    return f"{config.fusion.fusion}_{Path(config.preset).name}{hidden[modality]}"
 
 
 def provenance_of(weights: Path, config: ModelConfig, protocol: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +73,7 @@ def map_sets(
     the images. Loading, prediction and writing overlap. Ctrl-C and SIGTERM leave no partial file.
 
     Args:
-        predictor, sets: the network and its inputs.
-        output: map folder of the network.
+        predictor, sets, output: the network, its inputs, and its map folder.
         provenance: result of `provenance_of`, which is recorded in ``output/run.json``.
         batch_size: number of images in a batch, which does not change the maps on a CPU.
         workers: processes that load images; 0 loads in the main thread.
@@ -99,11 +97,8 @@ def map_sets(
     wait_for_all()  # before the first write, all processes have read the folder
     if is_main():
         encodings = {n: dataclasses.asdict(e) for n, e in encodings_by_name(sets).items()}
-        versions = {
-            "mutualformer_sod": mutualformer_sod.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
+        versions = {library.__name__: library.__version__ for library in (mutualformer_sod, torch)}
+        versions["python"] = platform.python_version()
         folder.begin(**{noun: encodings}, versions=versions, device=str(predictor.device))
     timings = []
     for sod_set, todo in zip(sets, missing, strict=True):
@@ -129,10 +124,9 @@ def map_writers(threads: int) -> Iterator[Callable[[Path, Tensor, tuple[int, int
 
     The yielded function has the arguments file, logits (1, 1, h, w) float32 of one image on the
     CPU, and size (H, W) of the map. The function waits while the queue is full, so that memory is
-    bounded. A map does not depend on the thread that writes it. The end of the context waits
-    for the queue; after an error the queue is dropped, and no half-written file is left. With 0
-    ``threads`` the caller's thread writes the maps. Threads run in parallel, because torch and cv2
-    release Python's global lock.
+    bounded. The end of the context waits for the queue; after an error the queue is dropped, and no
+    half-written file is left. With 0 ``threads`` the caller's thread writes the maps. Threads run
+    in parallel, because torch and cv2 release Python's global lock.
 
     Raises:
         OSError: a map could not be written; raised by a later call or at the end.
@@ -161,7 +155,6 @@ def _write(path: Path, logits: Tensor, native_size: tuple[int, int]) -> None:
 
 
 def _print_speed(timings: Sequence[_Timing], device: torch.device) -> None:
-    """Print the images per second, and the time in the network as a ratio of the running time."""
     totals = [float(sum(part)) for part in zip(_Timing(), *timings, strict=True)]
     images, start_up, running, model = all_reduce(totals, device, "SUM")
     if is_main() and images:
@@ -195,9 +188,8 @@ def _map_set(
             logits = predictor.logits(batch["rgb"], batch["depth"], batch["has_depth"])
             in_model += time.perf_counter() - begun
             predictor.check_finite(logits, ", ".join(batch["name"]))
-            heights, widths = batch["native_size"]
-            for index, name in enumerate(batch["name"]):
-                native_size = (int(heights[index]), int(widths[index]))
-                write(output / f"{name}.png", logits[index : index + 1], native_size)
+            sizes = torch.stack(batch["native_size"], dim=1).tolist()
+            for name, one, native_size in zip(batch["name"], logits.split(1), sizes, strict=True):
+                write(output / f"{name}.png", one, tuple(native_size))
             bar.update(len(logits))
     return _Timing(len(dataset), start_up, time.perf_counter() - started - start_up, in_model)

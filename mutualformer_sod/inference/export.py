@@ -24,7 +24,6 @@ from mutualformer_sod.models.inputs import hide_modality
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 INPUTS = ("rgb", "depth", "has_depth")
-OUTPUT = "logits"
 METADATA_FILE = "metadata.json"  # name inside a torch.export file
 # Older exporters refuse a network that keeps features between its parts.
 CAN_EXPORT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
@@ -51,23 +50,19 @@ class ExportableDetector(nn.Module):
 def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[ExportedProgram, bool]:
     """Trace the graph of a detector, for any batch size.
 
-    Args:
-        exportable: the network.
-        size: pixels per side; None for all multiples of the stride, or for the size of the
-            configuration if the backbone has a fixed size.
+    ``size`` is the pixels per side; None for all multiples of the stride, or for the size of the
+    configuration if the backbone has a fixed size.
 
     Returns:
         The program, and whether it accepts all multiples of the stride as sizes.
 
     Raises:
-        InputError: ``size`` is below 32 or not a multiple of the stride, or the network cannot be
-            traced.
+        InputError: ``size`` is not usable, or the network cannot be traced.
     """
     stride = exportable.stride
     if size is not None and (size < 32 or size % stride):
-        raise InputError(
-            f"`size` {size} is not usable. Fix: pass a multiple of {stride}, 32 or more"
-        )
+        remedy = f"pass a multiple of {stride}, 32 or more"
+        raise InputError(f"`size` {size} is not usable. Fix: {remedy}")
     if size is None:
         # The sides differ from each other and from the configured size, so that no side is fixed.
         rounded = -(-exportable.detector.config.image_size // stride) * stride
@@ -79,10 +74,8 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
         return _trace(exportable, (size, size), False), False
     except Exception as error:
         name = exportable.detector.config.encoder.backbone
-        raise InputError(
-            f"backbone {name!r} cannot be exported: {_first_line(error)}. Fix: pass weights of "
-            "another backbone"
-        ) from error
+        problem = f"backbone {name!r} cannot be exported: {_first_line(error)}"
+        raise InputError(f"{problem}. Fix: pass weights of another backbone") from error
 
 
 def describe(
@@ -90,10 +83,8 @@ def describe(
 ) -> dict[str, str]:
     """Return the metadata of an exported file, as text.
 
-    Args:
-        exportable, any_size: the network, and the second result of `trace`.
-        protocol: record of the training, from the weights file.
-        size: pixels per side; the recommended size if the file accepts any size.
+    ``any_size`` is the second result of `trace`, and ``protocol`` the record of the training from
+    the weights file. If the file accepts any size, ``size`` is the recommended one.
     """
     second = find_modality(exportable.detector.config.second_modality)
     meaning = "near = 1" if second.has_polarity else second.maps
@@ -113,47 +104,34 @@ def describe(
 def save_onnx(
     program: ExportedProgram, path: Path, metadata: dict[str, str], opset: int | None = None
 ) -> None:
-    """Write an ONNX file with its weights and metadata inside.
+    """Write an ONNX file with its weights and the metadata of `describe` inside.
 
-    Args:
-        program, metadata: results of `trace` and `describe`.
-        path: the file.
-        opset: version of the ONNX operators; None for the default version of torch.
+    ``opset`` is the version of the ONNX operators; None for the default version of torch.
 
     Raises:
-        InputError: the extra ``export`` is missing, torch does not write the opset, or the file
-            would exceed the limit of 2 GB.
+        InputError: torch does not write the opset, or the file would exceed the limit of 2 GB.
     """
-    needs_extra("onnx", "onnxscript")
     import onnx
     from torch.onnx.errors import OnnxExporterError
 
     try:
         with _quiet():
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                opset_version=opset,
-                verbose=False,
-                input_names=list(INPUTS),
-                output_names=[OUTPUT],
-            )
-        model = exported.model_proto
+            names = {"input_names": INPUTS, "output_names": ["logits"]}
+            options = {"dynamo": True, "opset_version": opset, "verbose": False}
+            model = torch.onnx.export(program, **options, **names).model_proto
     except (OnnxExporterError, ValueError, RuntimeError) as error:
         asked = "" if opset is None else f" with --opset {opset}"
-        raise InputError(
-            f"--format onnx{asked} failed: {_first_line(error)}. Fix: pass another --opset, or "
-            "--format exported-program"
-        ) from error
+        problem = f"--format onnx{asked} failed: {_first_line(error)}"
+        remedy = "pass another --opset, or --format exported-program"
+        raise InputError(f"{problem}. Fix: {remedy}") from error
     got = next(item.version for item in model.opset_import if item.domain == "")
     if opset is not None and got != opset:
         raise InputError(f"`opset` {opset}: this torch writes opset {got}. Fix: omit `opset`.")
     _name_axes(model)
     onnx.helper.set_model_props(model, metadata)
     if model.ByteSize() > _LARGEST_ONNX:
-        raise InputError(
-            f"{path}: the ONNX file would exceed 2 GB. Fix: pass --format exported-program"
-        )
+        problem = f"{path}: the ONNX file would exceed 2 GB"
+        raise InputError(f"{problem}. Fix: pass --format exported-program")
     path.write_bytes(model.SerializeToString())
 
 
@@ -167,7 +145,6 @@ def save_program(program: ExportedProgram, path: Path, metadata: dict[str, str])
 def load_exported(path: Path) -> Network:
     """Load a file of `save_onnx` or `save_program` as a function that runs on the CPU."""
     if path.suffix == ".onnx":
-        needs_extra("onnxruntime")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -176,7 +153,7 @@ def load_exported(path: Path) -> Network:
 
         def run(*inputs: Tensor) -> Tensor:
             arrays = {name: x.numpy() for name, x in zip(INPUTS, inputs, strict=True)}
-            return torch.from_numpy(session.run([OUTPUT], arrays)[0])
+            return torch.from_numpy(session.run(["logits"], arrays)[0])
 
         return run
     with _quiet():
@@ -188,9 +165,8 @@ def load_exported(path: Path) -> Network:
 def needs_extra(*modules: str) -> None:
     """Raise InputError if torch cannot export networks or a module is not installed."""
     if not CAN_EXPORT:
-        raise InputError(
-            f"torch {torch.__version__} cannot export these networks. Fix: install torch>=2.6"
-        )
+        problem = f"torch {torch.__version__} cannot export these networks"
+        raise InputError(f"{problem}. Fix: install torch>=2.6")
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"{', '.join(missing)}: not installed. Fix: pip install -e '.[export]'")

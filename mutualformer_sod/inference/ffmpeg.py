@@ -32,40 +32,32 @@ class AlphaWriter:
     def __init__(self, container: "av.container.OutputContainer", pixel_aspect: float) -> None:
         self._container = container
         self._aspect = Fraction(pixel_aspect).limit_denominator(1000)
-        self._stream: Any = None
+        self.stream: Any = None
         self._last = -1
 
     def write(self, rgba: np.ndarray, time: float) -> None:
         """Append a frame (H, W, 4) uint8, not premultiplied, at a time in ms."""
-        if self._stream is None:
-            self._stream = self._container.add_stream("libvpx-vp9", options=_VP9)
-            self._stream.height, self._stream.width = rgba.shape[:2]
-            self._stream.pix_fmt = "yuva420p"
-            self._stream.time_base = self._stream.codec_context.time_base = Fraction(1, 1000)
-            self._stream.codec_context.sample_aspect_ratio = self._aspect
-            self._stream.codec_context.colorspace = _BT601
-            self._stream.codec_context.color_range = _LIMITED
+        if self.stream is None:
+            self.stream = self._container.add_stream("libvpx-vp9", options=_VP9)
+            self.stream.height, self.stream.width = rgba.shape[:2]
+            self.stream.pix_fmt = "yuva420p"
+            codec = self.stream.codec_context
+            self.stream.time_base = codec.time_base = Fraction(1, 1000)
+            codec.sample_aspect_ratio = self._aspect
+            codec.colorspace, codec.color_range = _BT601, _LIMITED
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba")
         self._last = frame.pts = max(round(time), self._last + 1)
         frame.time_base = Fraction(1, 1000)
-        self._container.mux(self._stream.encode(frame))
-
-    def finish(self) -> None:
-        """Write the frames that the encoder still holds."""
-        if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
+        self._container.mux(self.stream.encode(frame))
 
 
 @contextlib.contextmanager
 def open_alpha(path: Path, pixel_aspect: float = 1.0) -> Iterator[AlphaWriter]:
-    """Yield a writer of a transparent video at ``path``, a temporary file of the caller.
-
-    The arguments are those of `webm.open_webm`.
-    """
+    """Yield a writer of a video at ``path``, a temporary file; see `webm.open_webm`."""
     with naming(path), av.open(f"file:{path}", "w", format="webm") as container:
         writer = AlphaWriter(container, pixel_aspect)
         yield writer
-        writer.finish()
+        container.mux(writer.stream.encode(None))  # the frames that the encoder still holds
 
 
 def count_sound(video: Path) -> tuple[int, int]:
@@ -158,13 +150,14 @@ def _length_of(container: Any, stream: Any) -> float | None:
     """Return the length of a video track in s, or None if the length is unknown."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    end = None
     if found := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):
         hours, minutes, seconds = map(float, found.groups())  # Matroska
         end = 3600 * hours + 60 * minutes + seconds
     elif container.duration and len(container.streams) == 1:
         end = container.duration / av.time_base
-    return None if end is None else end - float(_start_of(container))
+    else:
+        return None
+    return end - float(_start_of(container))
 
 
 def _known(container: Any) -> list[Any]:
@@ -193,7 +186,6 @@ def _sound(
 
 def _start_of(container: Any) -> Fraction:
     """Return the time in s of the first frame, from which OpenCV counts the frame times."""
-    for stream in container.streams.video:
-        if stream.start_time is not None:
-            return stream.start_time * stream.time_base
-    return Fraction(0)
+    videos = container.streams.video
+    times = (track.start_time * track.time_base for track in videos if track.start_time is not None)
+    return next(times, Fraction(0))

@@ -16,16 +16,15 @@ RUN_FILE = "run.json"
 class MapOutput:
     """Map folder of a method, with ``<set>/<stem>.png`` for each image and the record ``run.json``.
 
-    Existing maps with equal settings are not replaced, so that an interrupted run can continue.
+    The constructor creates the folder. Existing maps with equal settings are not replaced, so that
+    an interrupted run can continue.
 
     Args:
-        path: the folder, which is created.
         settings: all settings that the maps depend on, including "near", the polarity by set.
         overwrite: replace the existing maps, also maps with other settings.
 
     Raises:
-        InputError: the folder has maps with other settings or of unknown origin, and ``overwrite``
-            is off.
+        InputError: without ``overwrite``, maps with other settings or of unknown origin.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any], overwrite: bool) -> None:
@@ -49,10 +48,8 @@ class MapOutput:
         if before is None:
             if self.overwrite or not has_maps:
                 return {}
-            problem = "unreadable" if self._output.is_begun else "no"
-            raise InputError(
-                f"{self.path}: has maps of unknown origin ({problem} {RUN_FILE}). {remedy}"
-            )
+            why = f"{'unreadable' if self._output.is_begun else 'no'} {RUN_FILE}"
+            raise InputError(f"{self.path}: has maps of unknown origin ({why}). {remedy}")
         before["config"] = _in_present_form(before.get("config"))
         shared_near = {k: v for k, v in before["near"].items() if k in settings["near"]}
         differing = changed(before | {"near": settings["near"] | shared_near}, settings)

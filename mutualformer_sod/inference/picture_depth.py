@@ -9,19 +9,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mutualformer_sod.data.depth import notes as depth_notes
 from mutualformer_sod.data.depth.encoding import DepthEncoding, GreyEncoding
 from mutualformer_sod.data.depth.holes import find_holes
 from mutualformer_sod.data.depth.kind import DepthSample
-from mutualformer_sod.data.depth.notes import (
-    FEW_LEVELS,
-    MOSTLY_HOLES,
-    MOSTLY_ZERO,
-    STRETCHED,
-    TWO_VALUES,
-    UNRELATED,
-    doubts_of,
-    same_proportions,
-)
 from mutualformer_sod.data.depth.polarity import encoding_of
 from mutualformer_sod.data.depth.structure import is_unrelated
 from mutualformer_sod.data.modality import DEPTH, Encoding, Modality
@@ -62,8 +53,8 @@ def plan_depths(
     plan = DepthPlan(orientation, modality)
     groups: dict[str, dict[Path, DepthSample]] = defaultdict(dict)
     paths = [picture.depth for picture in pictures if picture.depth is not None]
-    quiet = True if len(paths) < 50 else None  # None shows a bar on a terminal only
-    for path in tqdm(paths, modality.name, unit="map", leave=False, disable=quiet):
+    disable = len(paths) < 50 or None  # None shows a bar on a terminal only
+    for path in tqdm(paths, modality.name, unit="map", leave=False, disable=disable):
         try:
             depth = read_user_depth(path, modality)
         except InputError as error:
@@ -92,8 +83,9 @@ def plan_depths(
 
 def encoding_from(samples: Sequence[DepthSample], near: str) -> DepthEncoding:
     """Decide the encoding as `encoding_of` does; ``near`` may also be "strict"."""
-    strict = near == "strict"
-    return encoding_of(samples, "auto" if strict else near, strict=strict)
+    if near == "strict":
+        return encoding_of(samples, strict=True)
+    return encoding_of(samples, near)
 
 
 def read_user_depth(path: Path, modality: Modality = DEPTH) -> np.ndarray:
@@ -102,9 +94,8 @@ def read_user_depth(path: Path, modality: Modality = DEPTH) -> np.ndarray:
     if path.suffix.lower() != ".npy":
         height, width = image_size(path)
         if height * width > WHOLE_PIXELS:
-            raise InputError(
-                f"{path}: {width} x {height} pixels are too many. Fix: save a smaller copy."
-            )
+            problem = f"{path}: {width} x {height} pixels are too many"
+            raise InputError(f"{problem}. Fix: save a smaller copy.")
     return modality.read(path)
 
 
@@ -119,33 +110,31 @@ def fit_depth(
     """Rotate a raw map like its picture, and resize the map by the rule of its modality.
 
     Args:
-        depth, encoding: the raw map, (H, W), and its encoding.
-        photo: the picture.
+        depth, encoding, photo: the raw map, (H, W), its encoding, and its picture.
         size: size (h, w) of the result.
         orientation: "stored": the picture's orientation tag applies to the map, too; "shown": the
-            map has the orientation of the picture as shown; "auto": "shown" if the
-            proportions of the map match the picture as shown better than as stored, else "stored".
-        modality: modality of the map.
+            map has the orientation of the picture as shown; "auto": "shown" if the proportions of
+            the map match the picture as shown better than as stored, else "stored".
 
     Returns:
         The raw map (h, w), or None if the map is constant or empty; and remarks for the user.
     """
     noun = modality.name
     valid = depth[~encoding.find_holes(depth)]
-    if not valid.any():  # no value at all, or 0 everywhere
-        return None, [f"empty {noun}: RGB only"]
-    if valid.min() == valid.max():
-        return None, [f"constant {noun}: RGB only"]
-    doubts = doubts_of(DepthSample.of(depth), encoding)
-    notes = [f"{noun}: {doubt}" for doubt in doubts if doubt in (TWO_VALUES, MOSTLY_ZERO)]
+    if not valid.any() or valid.min() == valid.max():
+        problem = "constant" if valid.any() else "empty"  # no value at all, or 0 everywhere
+        return None, [f"{problem} {noun}: RGB only"]
+    doubts = depth_notes.doubts_of(DepthSample.of(depth), encoding)
+    remarks = (depth_notes.TWO_VALUES, depth_notes.MOSTLY_ZERO)
+    notes = [f"{noun}: {doubt}" for doubt in doubts if doubt in remarks]
     if orientation == "auto":
         orientation = "shown" if _fits_turned_only(depth, photo) else "stored"
     if photo.orientation != 1 and orientation == "stored":
         depth = turn(depth, photo.orientation)
         notes.append(f"{noun} rotated with its picture")
     height, width = depth.shape
-    if not same_proportions(depth.shape, photo.native_size) and (height, width) != size:
-        notes.append(f"{noun}: {STRETCHED}")
+    if not depth_notes.same_proportions(depth.shape, photo.native_size) and depth.shape != size:
+        notes.append(f"{noun}: {depth_notes.STRETCHED}")
     if depth.shape != photo.native_size:
         notes.append(f"{noun} {width} x {height} resized")
     if depth.shape != size:
@@ -155,10 +144,12 @@ def fit_depth(
 
 def doubts_about(depth: np.ndarray, encoding: Encoding, rgb: np.ndarray) -> list[str]:
     """Return the reasons to doubt a map of `fit_depth`, such as `notes.FEW_LEVELS`."""
-    doubts = doubts_of(DepthSample.of(depth), encoding)
-    doubts = [doubt for doubt in doubts if doubt in (FEW_LEVELS, MOSTLY_HOLES)]
-    is_depth = not isinstance(encoding, GreyEncoding)
-    return doubts + [UNRELATED] * (is_depth and is_unrelated(rgb, depth))
+    doubts = depth_notes.doubts_of(DepthSample.of(depth), encoding)
+    little = (depth_notes.FEW_LEVELS, depth_notes.MOSTLY_HOLES)
+    doubts = [doubt for doubt in doubts if doubt in little]
+    if not isinstance(encoding, GreyEncoding) and is_unrelated(rgb, depth):
+        doubts.append(depth_notes.UNRELATED)
+    return doubts
 
 
 def _is_evidence(depth: np.ndarray) -> bool:
@@ -167,7 +158,6 @@ def _is_evidence(depth: np.ndarray) -> bool:
 
 
 def _fits_turned_only(depth: np.ndarray, photo: Photo) -> bool:
-    """Return whether the map has the proportions of the picture as shown rather than as stored."""
     if photo.orientation < 5:
         return False
     height, width = photo.native_size

@@ -13,14 +13,9 @@ from mutualformer_sod.errors import InputError, OutputExists, counted, one_line
 from mutualformer_sod.files import file_sha256
 from mutualformer_sod.imaging.photos import averaged, read_photo
 from mutualformer_sod.imaging.png import read_note, write_png
-from mutualformer_sod.inference.cutouts import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out
-from mutualformer_sod.inference.overlays import paint
-from mutualformer_sod.inference.picture_depth import (
-    DepthPlan,
-    doubts_about,
-    fit_depth,
-    read_user_depth,
-)
+from mutualformer_sod.inference import picture_depth
+from mutualformer_sod.inference.overlays import CUTOUTS, TRANSPARENT, CutoutStyle, cut_out, paint
+from mutualformer_sod.inference.picture_depth import DepthPlan
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.inference.predictor import Predictor, saliency_strips
 from mutualformer_sod.inference.progress import ticking
@@ -48,19 +43,12 @@ class PictureOutputs:
 
     folder: Path
     settings: dict[str, Any]  # JSON data that the files depend on, see `settings_of`
-    kinds: Sequence[str] = ("maps",)  # of `overlays.KINDS` and `cutouts.CUTOUTS`
+    kinds: Sequence[str] = ("maps",)  # of `overlays.KINDS` and `overlays.CUTOUTS`
     style: CutoutStyle = TRANSPARENT
 
     def path(self, picture: Picture, kind: str) -> Path:
         """Return the path of the output of one kind for a picture."""
         return self.folder / kind / f"{picture.stem}.png"
-
-    def record(self, kind: str) -> dict[str, Any]:
-        """Return the part of the record of an output file that depends on the kind of output."""
-        if kind != CUTOUTS:
-            return {"kind": kind}
-        style = {"background": self.style.background, "crop": self.style.crop}
-        return {"kind": kind, "colours": "estimated", **style}
 
 
 def settings_of(weights: Path, estimator: Path | None = None) -> dict[str, str]:
@@ -128,19 +116,17 @@ def map_picture(
         seen = averaged(seen, max(_AVERAGED_PIXELS, (2 * predictor.size) ** 2))
     depth = encoding = doubts = None
     if picture.depth is not None:
-        raw = read_user_depth(picture.depth, plan.modality)
+        raw = picture_depth.read_user_depth(picture.depth, plan.modality)
         encoding = plan.encodings[picture.depth]
-        depth, remarks = fit_depth(
-            raw, encoding, photo, seen.shape[:2], plan.orientation, plan.modality
-        )
+        how = plan.orientation, plan.modality
+        depth, remarks = picture_depth.fit_depth(raw, encoding, photo, seen.shape[:2], *how)
         notes += remarks
-        doubts = None if depth is None else doubts_about(depth, encoding, seen)
+        doubts = None if depth is None else picture_depth.doubts_about(depth, encoding, seen)
     elif plan.encodings:
         notes.append(f"has no matching {plan.modality.name}: RGB only")
     logits = predictor.image_logits(seen, depth, encoding if depth is not None else None)
     predictor.check_finite(logits, str(picture.rgb))
-    note = _note(predictor, picture, plan, outputs)
-    for kind in outputs.kinds:
+    for kind, record in _records(predictor, picture, plan, outputs).items():
         size = photo.native_size if kind == "maps" else photo.rgb.shape[:2]
         strips = saliency_strips(logits, size)
         if kind == CUTOUTS:
@@ -148,25 +134,30 @@ def map_picture(
             size, strips = image.shape[:2], [image]
         else:
             strips = paint(kind, photo, strips)
-        write_png(outputs.path(picture, kind), size, strips, note | outputs.record(kind))
+        write_png(outputs.path(picture, kind), size, strips, record)
     return notes, doubts
 
 
-def _note(
+def _records(
     predictor: Predictor, picture: Picture, plan: DepthPlan, outputs: PictureOutputs
-) -> dict[str, Any]:
-    """Return the part of the record that all kinds of outputs of a picture share."""
+) -> dict[str, dict[str, Any]]:
+    """Return the record in the output file of each kind."""
     settings = outputs.settings | predictor.settings
     encoding = plan.encodings.get(picture.depth)
     if plan.orientation != "auto" and picture.depth is not None:
         settings["depth_orientation"] = plan.orientation
     noun = plan.modality.name
-    return settings | {
+    settings |= {
         "picture": file_sha256(picture.rgb),
         noun: file_sha256(picture.depth) if picture.depth is not None else "none",
         "near": encoding.near if encoding is not None else f"no {noun}",
         f"{noun}_kind": encoding.kind if encoding is not None else f"no {noun}",
     }
+    records = {kind: settings | {"kind": kind} for kind in outputs.kinds}
+    if CUTOUTS in records:
+        style = {"background": outputs.style.background, "crop": outputs.style.crop}
+        records[CUTOUTS] |= {"colours": "estimated"} | style
+    return records
 
 
 def _without_done(
@@ -176,14 +167,7 @@ def _without_done(
     outputs: PictureOutputs,
     overwrite: bool,
 ) -> list[Picture]:
-    """Return the pictures with a missing or an outdated output.
-
-    An output is outdated if it was made with other settings or is of unknown origin.
-
-    Raises:
-        OutputExists: an output would replace an input, or an output is outdated and ``overwrite``
-            is false.
-    """
+    """Return the pictures with a missing output, or one of other settings or unknown origin."""
     # Path.resolve raises for a link to itself.
     sources = {os.path.realpath(p) for item in pictures for p in (item.rgb, item.depth) if p}
     todo: list[Picture] = []
@@ -194,8 +178,8 @@ def _without_done(
             if os.path.realpath(path) in sources:
                 raise OutputExists(f"{path}: would replace an input. Fix: pass another `output`.")
         there = [path for path in kinds if path.exists()]
-        note = _note(predictor, picture, plan, outputs) if there else {}
-        found = {path: _differing(path, note | outputs.record(kinds[path])) for path in there}
+        records = _records(predictor, picture, plan, outputs) if there else {}
+        found = {path: _differing(path, records[kinds[path]]) for path in there}
         differing = {path: problem for path, problem in found.items() if problem}
         if len(there) < len(kinds) or differing:
             todo.append(picture)
@@ -203,10 +187,8 @@ def _without_done(
     if others and not overwrite:
         path, problem = next(iter(others.items()))
         more = f" (and {counted(len(others) - 1, 'more file')})" if len(others) > 1 else ""
-        raise OutputExists(
-            f"{path}{more}: exists, {problem}. Fix: pass another `output`, or `overwrite` to "
-            "replace the files."
-        )
+        remedy = "pass another `output`, or `overwrite` to replace the files"
+        raise OutputExists(f"{path}{more}: exists, {problem}. Fix: {remedy}.")
     return todo
 
 

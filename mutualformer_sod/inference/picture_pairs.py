@@ -101,19 +101,16 @@ def _depths_for(
             raise InputError(f"{given}: is one file for several pictures. Fix: pass a folder.")
         return dict.fromkeys(pictures, depth)
     if any(folder.is_dir() and folder.samefile(depth) for folder in rgb):
-        raise InputError(
-            f"{given}: is the folder of the pictures. Fix: move the {maps} to another folder."
-        )
+        remedy = f"move the {maps} to another folder"
+        raise InputError(f"{given}: is the folder of the pictures. Fix: {remedy}.")
     refuse_named_otherwise(depth, modality)
     files, others = _split_by_suffix(depth, DEPTH_SUFFIXES, remarks)
     found = _paired(pictures, files, modality)
     containers = [path for path in others if path.suffix.lower() in DEPTH_CONTAINERS]
     unread = _paired(pictures.keys() - found, containers, modality)
     if not found and files:
-        raise InputError(
-            f"{given}: no file belongs to a picture: {_listed(files)}. Fix: name {maps} like their "
-            "pictures (x.jpg, x.png)."
-        )
+        problem = f"{given}: no file belongs to a picture: {_listed(files)}"
+        raise InputError(f"{problem}. Fix: name {maps} like their pictures (x.jpg, x.png).")
     if not found and containers:
         remedy = container_remedy(containers[0].suffix.lower(), noun)
         raise InputError(f"{given}: unsupported {noun} files: {_listed(containers)}. Fix: {remedy}")
@@ -121,9 +118,8 @@ def _depths_for(
         raise InputError(f"{given}: no {modality.one_map} found. Fix: pass another folder.")
     others = [path for path in others if path not in unread.values()]
     if others:
-        remarks.append(
-            f"{depth}: {_listed(others)} skipped: the suffix is not that of a {modality.one_map}"
-        )
+        kind = modality.one_map
+        remarks.append(f"{depth}: {_listed(others)} skipped: the suffix is not that of a {kind}")
     spare = sorted(set(files) - set(found.values()))
     if spare:
         remarks.append(f"{depth}: {_listed(spare)}: no picture matches this {noun}")
@@ -168,9 +164,8 @@ def _split_by_suffix(
 def _equal_stems(problem: str, files: Mapping[str, Sequence[Path]]) -> list[str]:
     """Return a list with one message about files with equal stems, or an empty list."""
     groups = [" and ".join(map(str, own)) for _, own in sorted(files.items()) if len(own) > 1]
-    if not groups:
-        return []
-    return [f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: rename or remove files."]
+    message = f"{problem}: {first_of(groups, _NAMED_GROUPS)}. Fix: rename or remove files."
+    return [message] if groups else []
 
 
 def _listed(paths: Sequence[Path]) -> str:

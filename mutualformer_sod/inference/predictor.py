@@ -45,12 +45,10 @@ class Predictor:
     Attributes:
         second: the second modality of the network, depth or, for example, thermal.
         estimator: function that estimates the depth of images without depth, from rgb (H, W, 3)
-            uint8 to (H, W) float in [0, 1], 1 = near. None: RGB alone is used for images
-            without depth.
+            uint8 to (H, W) float in [0, 1], 1 = near; None to use RGB alone for these images.
 
     Raises:
-        InputError (a ValueError): an illegal value of an argument, or a network of a modality that
-            is not registered.
+        InputError (a ValueError): an illegal argument, or a modality that is not registered.
     """
 
     estimator: Callable[[np.ndarray], np.ndarray] | None = None
@@ -107,7 +105,7 @@ class Predictor:
         """Compute the logits of a batch.
 
         On a CPU the images are processed one by one, so that the logits of an image do not depend
-        on the other images of the batch. On a CPU, a batch would not be faster.
+        on the other images. A batch would not be faster there.
 
         Args:
             rgb: (B, 3, H, W) float in [0, 1].
@@ -206,20 +204,17 @@ class Predictor:
     def check_finite(self, logits: Tensor, name: str) -> None:
         """Raise InputError if a logit is NaN or infinite; the message begins with ``name``."""
         if not logits.isfinite().all():
+            problem = f"{name}: the network's output is not finite with `amp` {self.amp}"
             other = "" if self.amp == "off" else "pass `amp` off, or "
-            raise InputError(
-                f"{name}: the network's output is not finite with `amp` {self.amp}. Fix: {other}"
-                "use other weights."
-            )
+            raise InputError(f"{problem}. Fix: {other}use other weights.")
 
     def _unit_depth(
         self, depth: np.ndarray, size: tuple[int, int], encoding: Encoding | None, near: str | None
     ) -> np.ndarray | None:
         """Return a map (H, W) in [0, 1], 1 = near, or None if a raw map is constant."""
         if not isinstance(depth, np.ndarray) or depth.dtype.kind not in "fiu":
-            raise InputError(
-                "depth is not a numeric numpy array. Fix: pass (H, W) float or uint16."
-            )
+            problem = "depth is not a numeric numpy array"
+            raise InputError(f"{problem}. Fix: pass (H, W) float or uint16.")
         depth = without_channels(depth)
         if depth.shape != size:
             raise InputError(f"depth is {depth.shape}. Fix: pass {size}, the size of rgb.")
@@ -227,9 +222,8 @@ class Predictor:
             raise InputError("encoding= and near= are both passed. Fix: pass one of them.")
         second, rule = self.second, self.model.config.depth_rule
         if encoding is not None and (encoding.near != "none") != second.has_polarity:
-            raise InputError(
-                f"encoding= is of another modality. Fix: pass an encoding of {second.maps}."
-            )
+            remedy = f"pass an encoding of {second.maps}"
+            raise InputError(f"encoding= is of another modality. Fix: {remedy}.")
         if not second.has_polarity:
             if near is not None:
                 raise InputError(f"near={near!r}: {second.maps} have no polarity. Fix: omit near=.")
@@ -239,8 +233,7 @@ class Predictor:
         if encoding is None and near is None:
             in_range = (depth >= 0) & (depth <= 1)  # false for NaN
             if depth.dtype.kind != "f" or not in_range.all():
-                low, high = float(depth.min()), float(depth.max())
-                found = f"{depth.dtype} with values from {low:.4g} to {high:.4g}"
+                found = f"{depth.dtype} with values from {depth.min():.4g} to {depth.max():.4g}"
                 raise InputError(
                     f"depth is {found}, not float in [0, 1]. Fix: pass float with 1 = near, or "
                     'raw depth with encoding=, near="white" or near="black" (distances).'
@@ -249,9 +242,8 @@ class Predictor:
         depth = to_stored_type("depth", depth)
         if encoding is None:
             if near not in ("auto", "white", "black", "disparity"):
-                raise InputError(
-                    f"near={near!r} is unknown. Fix: pass auto, white, black or disparity."
-                )
+                remedy = "pass auto, white, black or disparity"
+                raise InputError(f"near={near!r} is unknown. Fix: {remedy}.")
             encoding = encoding_of([DepthSample.of(depth)], near, ask='near="{}"')
         return without_flat(second.to_unit(depth, encoding, rule))
 
@@ -267,10 +259,10 @@ def native_saliency(logits: Tensor, native_size: tuple[int, int]) -> np.ndarray:
 def saliency_strips(
     logits: Tensor, native_size: tuple[int, int], whole_pixels: int = _STRIP_PIXELS
 ) -> Iterator[np.ndarray]:
-    """Yield the map of `native_saliency` in strips (rows, W), from the top down.
+    """Yield the map of `native_saliency`, up to rounding, in strips (rows, W), from the top down.
 
-    The strips equal the complete map up to rounding. The number of rows of a strip depends on the
-    width, so that memory is bounded. A map of at most ``whole_pixels`` pixels is one strip.
+    The number of rows of a strip depends on the width, so that memory is bounded. A map of at most
+    ``whole_pixels`` pixels is one strip.
     """
     height, width = native_size
     if height * width <= whole_pixels:

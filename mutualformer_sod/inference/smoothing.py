@@ -15,10 +15,8 @@ class Smoother:
     weight of the past is w = ratio exp(-(d / 0.1)^2), where d is the difference of the grey values
     of this frame and the previous frame. The previous frame is moved along the flow, and scaled to
     the mean grey value of this frame. The past has no weight after a cut, and little weight in
-    newly visible areas. The flow is DIS (Kroeger et al., ECCV 2016).
-
-    Args:
-        ratio: maximum weight of the past, in (0, 1).
+    newly visible areas. The flow is DIS (Kroeger et al., ECCV 2016). The maximum weight of the
+    past, ``ratio``, is in (0, 1).
     """
 
     def __init__(self, ratio: float) -> None:
@@ -27,11 +25,10 @@ class Smoother:
         self._last: tuple[np.ndarray, np.ndarray] | None = None  # grey uint8, map
 
     def step(self, rgb: np.ndarray, saliency: np.ndarray) -> np.ndarray:
-        """Return the smoothed map of the next frame, (H, W) float32 in [0, 1].
+        """Return the smoothed map of the next frame.
 
-        Args:
-            rgb: (H, W, 3) uint8, the frame; all frames have the same size.
-            saliency: (H, W) float32 in [0, 1], the map of the frame.
+        ``rgb`` is (H, W, 3) uint8, of the same size in all frames. ``saliency`` and the result are
+        (H, W) float32 in [0, 1].
         """
         height, width = saliency.shape
         scale = min(1.0, _FLOW_SIDE / max(height, width))
@@ -50,20 +47,15 @@ class Smoother:
         gain = float(np.clip(grey.mean() / max(1.0, moved_grey.mean()), *_GAINS))
         difference = (grey.astype(np.float32) - gain * moved_grey) / 255
         weight = self._ratio * np.exp(-((difference / _TOLERANCE) ** 2))
-        height, width = saliency.shape
-        weight = cv2.resize(weight, (width, height), interpolation=cv2.INTER_LINEAR)
-        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
-        flow *= np.float32([width / grey.shape[1], height / grey.shape[0]])
+        size = saliency.shape[::-1]
+        weight, flow = cv2.resize(weight, size), cv2.resize(flow, size)
+        flow *= np.float32(np.divide(size, grey.shape[::-1]))
         return (1 - weight) * saliency + weight * _moved(last, flow)
 
 
 def _moved(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """Return an image (H, W) warped by a flow (H, W, 2) in pixels, x before y, as float32."""
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    return cv2.remap(
-        image.astype(np.float32),
-        x + flow[..., 0],
-        y + flow[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    y, x = np.indices(image.shape, np.float32)
+    x, y = x + flow[..., 0], y + flow[..., 1]
+    image = image.astype(np.float32)
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

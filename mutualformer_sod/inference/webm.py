@@ -55,8 +55,6 @@ class WebmWriter:
 
     def finish(self) -> None:
         """Write the last frames, the index, the duration and the sizes."""
-        if not self._times:
-            return
         self._write_cluster()
         cues = self._here()
         points = (
@@ -68,10 +66,11 @@ class WebmWriter:
         interval = float(intervals.mean()) if len(intervals) else 40.0
         even = np.all(np.abs(intervals - interval) <= _ROUNDING_MS)
         default = _number(0x23E383, round(interval * 1e6), 8) if even else None
+        size = self._here()
         self._fill(self._at["duration"], struct.pack(">d", self._last + interval))
         self._fill(self._at["interval"], default or _element(0xEC, bytes(_DURATION_SLOT - 2)))
         self._fill(self._at["cues"], cues.to_bytes(8, "big"))
-        self._fill(self._start - 8, _size(self._here(), 8))
+        self._fill(self._start - 8, _size(size, 8))
 
     def _begin(self, height: int, width: int) -> None:
         head = [_number(0x4286, 1), _number(0x42F7, 1), _number(0x42F2, 4), _number(0x42F3, 8)]
@@ -106,14 +105,11 @@ class WebmWriter:
         self._cluster = []
 
     def _here(self) -> int:
-        """Return the current position in the segment."""
-        return self._file.tell() - self._start
+        return self._file.tell() - self._start  # position in the segment
 
     def _fill(self, position: int, data: bytes) -> None:
-        end = self._file.tell()
         self._file.seek(position)
         self._file.write(data)
-        self._file.seek(end)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
 """The address of a server, and the hosts that requests may name.
 
 Without a check of the host, any web page could send requests to a server on the machine of the
-page's reader. The page could use the server's address, or a name that resolves to this address
-(DNS rebinding).
+page's reader, by the server's address or a name that resolves to this address (DNS rebinding).
 """
 
 import errno
@@ -26,11 +25,8 @@ def refusal(
 ) -> str | None:
     """Return the reason to refuse a request, or None to accept it.
 
-    Args:
-        headers: headers of the request, names in lower case.
-        host: address or name on which the server listens.
-        others: further names that lead to the server, such as that of a proxy.
-        remedy: text after "Fix:" in the returned reason.
+    The names of the ``headers`` are in lower case. The server listens on ``host``; ``others`` are
+    further names that lead to it, such as that of a proxy. The reason ends in ``remedy``.
     """
     found: dict[bytes, list[str]] = {b"host": [], b"origin": []}
     for name, value in headers:
@@ -48,9 +44,8 @@ def refusal(
 def is_own(name: str | None, host: str, others: Collection[str] = ()) -> bool:
     """Return whether a name or address belongs to the server.
 
-    The server has the loopback addresses, ``host`` and ``others``. If ``host`` is 0.0.0.0 or ::,
-    the names of this machine and all IP addresses belong to the server, too, because DNS
-    rebinding needs a name.
+    The server has the loopback addresses, ``host`` and ``others``; if ``host`` is 0.0.0.0 or ::,
+    also the names of this machine and all IP addresses, because DNS rebinding needs a name.
     """
     if not name:
         return False
@@ -70,14 +65,18 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, UnicodeError):
-        raise InputError(
-            f"--host {host}: no such address. Fix: pass 127.0.0.1 or 0.0.0.0."
-        ) from None
+        problem = f"--host {host}: no such address. Fix: pass 127.0.0.1 or 0.0.0.0."
+        raise InputError(problem) from None
     is_dual = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
         return socket.create_server(address, family=family, dualstack_ipv6=is_dual)
     except OSError as error:
-        raise InputError(_why_not_bound(host, port, error)) from None
+        problem = f"--host {host}: {error.strerror or error}. Fix: pass 127.0.0.1 or 0.0.0.0."
+        if isinstance(error, PermissionError):
+            problem = f"--port {port}: is not allowed. Fix: pass 1024 or more."
+        elif error.errno == errno.EADDRINUSE:
+            problem = f"--port {port}: in use. Fix: pass another port, or 0 for any free port."
+        raise InputError(problem) from None
 
 
 def free_port(host: str, port: int) -> int:
@@ -89,9 +88,8 @@ def free_port(host: str, port: int) -> int:
 def address_of(listening: socket.socket, host: str, *, here: bool = False) -> str:
     """Return the URL of the server that listens on a socket of `bind`.
 
-    The URL has the address of the socket, or the name ``host`` if the server refuses requests with
-    this address. With ``here``, the local address replaces 0.0.0.0 and ::, for clients on this
-    machine.
+    The URL has the address of the socket, or ``host`` if the server refuses requests with this
+    address. With ``here``, the local address replaces 0.0.0.0 and ::, for clients on this machine.
     """
     place, port = listening.getsockname()[:2]
     if here and place in _EVERYWHERE:
@@ -113,14 +111,6 @@ def warning_of(host: str) -> str | None:
 def _own_names() -> frozenset[str]:
     own = socket.gethostname(), socket.getfqdn(), f"{socket.gethostname()}.local"
     return frozenset(map(str.casefold, own))
-
-
-def _why_not_bound(host: str, port: int, error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return f"--port {port}: is not allowed. Fix: pass 1024 or more."
-    if error.errno == errno.EADDRINUSE:
-        return f"--port {port}: in use. Fix: pass another port, or 0 for any free port."
-    return f"--host {host}: {error.strerror or error}. Fix: pass 127.0.0.1 or 0.0.0.0."
 
 
 def _name_in(address: str) -> str | None:

@@ -6,7 +6,6 @@ import functools
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from starlette.exceptions import HTTPException
 
 import mutualformer_sod
 from mutualformer_sod.errors import InputError, one_line
-from mutualformer_sod.inference.cutouts import CUTOUTS
+from mutualformer_sod.inference.overlays import CUTOUTS
 from mutualformer_sod.serving import forms
 from mutualformer_sod.serving.gate import Gate, Limits, error_answer
 from mutualformer_sod.serving.jobs import ClientGone, Jobs
-from mutualformer_sod.serving.pictures import Asked, PictureService, with_fields
-from mutualformer_sod.serving.problems import problem_of
+from mutualformer_sod.serving.pictures import Asked, PictureService, problem_of, with_fields
 
 _ABOUT = """Salient object detection from colour and depth. Send a picture, and its depth map if
 there is one, as multipart/form-data. The answer is the PNG file that
@@ -86,10 +84,10 @@ async def _answer(
     jobs: Jobs,
     limits: Limits,
     request: Request,
-    asked: Asked,
     uploads: dict[str, UploadFile | None],
+    **options: Any,
 ) -> Response:
-    """Answer a request; ``uploads`` maps attributes of `Asked` to the files of the request."""
+    """Answer a request; ``uploads`` and ``options`` are attributes of `Asked`, files and others."""
     folder = Path(tempfile.mkdtemp(prefix="mutualformer_serve_"))
     clean = functools.partial(shutil.rmtree, folder, ignore_errors=True)
     names: dict[Path, str] = {}
@@ -100,7 +98,7 @@ async def _answer(
             clean()
             raise
         names = {path: forms.name_of(uploads[field]) for field, path in files.items()}
-        job = functools.partial(service.answer, replace(asked, **files), folder)
+        job = functools.partial(service.answer, Asked(**files, **options), folder)
         result = await jobs.run(job, limits.seconds, _gone(request), clean)
     except asyncio.TimeoutError:
         line = f"no result within {limits.seconds:g} s. Fix: try again later or with less data."
@@ -121,12 +119,11 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     """Add the endpoints ``/map``, ``/overlay`` and ``/cutout`` to the application."""
     errors = {status: {"description": text} for status, text in _ERRORS.items()}
     png = {200: {"content": {"image/png": {}}, "description": "The picture as PNG."}}
-    options = {"response_class": Response, "responses": png | errors}
-    depth_only = options | {"dependencies": [Depends(forms.only(forms.DEPTH_FIELDS))]}
-    all_fields = options | {"dependencies": [Depends(forms.only(forms.CUTOUT_FIELDS))]}
+    route = {"response_class": Response, "responses": png | errors}
+    route["dependencies"] = [Depends(forms.refuse_ignored)]
 
     def add(name: str, about: str) -> None:
-        @app.post(f"/{name}", name=name, summary=about, **depth_only)
+        @app.post(f"/{name}", name=name, summary=about, **route)
         async def answer(
             request: Request,
             rgb: forms.Rgb,
@@ -135,14 +132,13 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
             orientation: forms.Orientation = "auto",
         ) -> Response:
             forms.check_effects(depth, near, orientation)
-            kind = f"{name}s"  # one of `overlays.KINDS`
-            asked = Asked(kind, Path(), None, near, orientation)
-            return await answer_with(request, asked, {"rgb": rgb, "depth": depth})
+            options = {"kind": f"{name}s", "near": near, "orientation": orientation}
+            return await answer_with(request, {"rgb": rgb, "depth": depth}, **options)
 
     add("map", "Map of the salient object, 8-bit grey")
     add("overlay", "Map over the picture, RGB")
 
-    @app.post("/cutout", summary="Object alone, RGBA; RGB with a background", **all_fields)
+    @app.post("/cutout", summary="Object alone, RGBA; RGB with a background", **route)
     async def cutout(
         request: Request,
         rgb: forms.Rgb,
@@ -154,10 +150,10 @@ def _add_outputs(app: FastAPI, answer_with: Callable[..., Awaitable[Response]]) 
     ) -> Response:
         forms.check_effects(depth, near, orientation)
         shown = forms.check_background(background)
-        asked = Asked(CUTOUTS, Path(), None, near, orientation, shown, None, crop)
         file = None if isinstance(background, str) else background
         uploads = {"rgb": rgb, "depth": depth, "background_file": file}
-        return await answer_with(request, asked, uploads)
+        options = {"near": near, "orientation": orientation, "background": shown, "crop": crop}
+        return await answer_with(request, uploads, kind=CUTOUTS, **options)
 
 
 def _add_error_answers(app: FastAPI) -> None:

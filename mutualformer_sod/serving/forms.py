@@ -4,15 +4,15 @@ import functools
 import re
 import shutil
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import File, Form, Request, UploadFile
 
 from mutualformer_sod.errors import InputError, one_line
-from mutualformer_sod.inference.cutouts import PLAIN, is_plain
-from mutualformer_sod.serving.limits import TooLarge
+from mutualformer_sod.inference.overlays import PLAIN, is_plain
+from mutualformer_sod.serving.pictures import TooLarge
 
 _NAME_LENGTH = 80
 # json_schema_extra shows a button for a file on the documentation page.
@@ -52,30 +52,22 @@ Background = Annotated[
 Crop = Annotated[bool, Form(description="Crop the cut-out to the object.")]
 
 
-DEPTH_FIELDS = ("rgb", "depth", "near", "depth-orientation")
-CUTOUT_FIELDS = (*DEPTH_FIELDS, "background", "crop")
+async def refuse_ignored(request: Request) -> None:
+    """Raise InputError for fields that would be ignored, as a dependency of an endpoint.
 
-
-def only(known: Sequence[str]) -> Callable[[Request], Awaitable[None]]:
-    """Return a FastAPI dependency that raises InputError for fields that would be ignored.
-
-    Ignored fields are fields other than ``known``, repeated fields, and query parameters.
+    Ignored fields are fields that the endpoint lacks, repeated fields, and query parameters.
     """
-
-    async def check_fields(request: Request) -> None:
-        given = Counter(name for name, _ in (await request.form()).multi_items())
-        for name in request.query_params:
-            raise InputError(
-                f"{name[:_NAME_LENGTH]}: is a query parameter. Fix: send it as a form field."
-            )
-        for name, count in given.items():
-            if name not in known:
-                fields = ", ".join(known)
-                raise InputError(f"{name[:_NAME_LENGTH]}: unknown field. Fix: send {fields}.")
-            if count > 1:
-                raise InputError(f"{name}: sent {count} times. Fix: send the field once.")
-
-    return check_fields
+    known = [field.alias for field in request.scope["route"].dependant.body_params]
+    given = Counter(name for name, _ in (await request.form()).multi_items())
+    for name in request.query_params:
+        problem = f"{name[:_NAME_LENGTH]}: is a query parameter"
+        raise InputError(f"{problem}. Fix: send it as a form field.")
+    for name, count in given.items():
+        if name not in known:
+            remedy = f"send {', '.join(known)}"
+            raise InputError(f"{name[:_NAME_LENGTH]}: unknown field. Fix: {remedy}.")
+        if count > 1:
+            raise InputError(f"{name}: sent {count} times. Fix: send the field once.")
 
 
 def check_effects(depth: UploadFile | None, near: str, orientation: str) -> None:
@@ -87,13 +79,14 @@ def check_effects(depth: UploadFile | None, near: str, orientation: str) -> None
 
 def check_background(background: UploadFile | str | None) -> str | None:
     """Return the background for `CutoutStyle`; refuse text that may name a file of the server."""
-    if isinstance(background, str) and not is_plain(background):
-        raise InputError(
-            f"background {background[:_NAME_LENGTH]}: unknown. Fix: send {PLAIN}, or a picture as "
-            "a file."
-        )
-    # Test for text: an upload has Starlette's class here, not FastAPI's.
-    return background if background is None or isinstance(background, str) else name_of(background)
+    if background is None:
+        return None
+    if not isinstance(background, str):  # an upload has Starlette's class here, not FastAPI's
+        return name_of(background)
+    if not is_plain(background):
+        problem = f"background {background[:_NAME_LENGTH]}: unknown"
+        raise InputError(f"{problem}. Fix: send {PLAIN}, or a picture as a file.")
+    return background
 
 
 def name_of(upload: UploadFile) -> str:
@@ -116,10 +109,8 @@ def save(
         if upload is None:
             continue
         if (upload.size or 0) > most_bytes:
-            raise TooLarge(
-                f"{name_of(upload)}: has {upload.size / 1e6:.1f} MB, more than "
-                f"{most_bytes / 1e6:g} MB. Fix: send a smaller file."
-            )
+            sizes = f"has {upload.size / 1e6:.1f} MB, more than {most_bytes / 1e6:g} MB"
+            raise TooLarge(f"{name_of(upload)}: {sizes}. Fix: send a smaller file.")
         suffix = re.search(r"\.[A-Za-z0-9]{1,8}$", upload.filename or "")
         paths[field] = folder / f"{field}{suffix[0] if suffix else ''}"
         with paths[field].open("wb") as file:

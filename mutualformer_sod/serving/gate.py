@@ -102,11 +102,8 @@ class Gate:
         return limited
 
     def _too_many_bytes(self) -> str:
-        megabytes = f"{self._limits.file_bytes / 1e6:g} MB"
-        return (
-            f"the request is too large: a file may have at most {megabytes}. "
-            "Fix: send smaller files."
-        )
+        problem = f"a file may have at most {self._limits.file_bytes / 1e6:g} MB"
+        return f"the request is too large: {problem}. Fix: send smaller files."
 
 
 def error_answer(status: int, line: str, headers: dict[str, str] | None = None) -> JSONResponse:

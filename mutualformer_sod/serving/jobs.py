@@ -18,10 +18,8 @@ class Jobs:
     """A limited number of places for calls, and the thread that runs their jobs one after another.
 
     All methods must be called in the same event loop. Up to ``waiting`` calls may wait besides the
-    running call.
-
-    A call occupies a place before the body of the request is read, so that the number of uploads is
-    bounded, too. A job that runs longer than its call occupies a place until the job ends.
+    running call. A call occupies a place before the body of the request is read, so that the number
+    of uploads is bounded, too. A job that runs longer than its call occupies a place until its end.
     """
 
     def __init__(self, waiting: int) -> None:
@@ -56,11 +54,10 @@ class Jobs:
         """Run a job after the earlier jobs; return its result or raise its exception.
 
         Args:
-            job: function called in the thread. A running job cannot be interrupted.
+            job: function called in the thread, where it cannot be interrupted.
             seconds: maximum time in s from now to the end of the job.
             gone: awaitable that ends when the client has gone.
-            cleanup: function called from any thread after the end of the job, or if the job never
-                ran.
+            cleanup: called from any thread after the end of the job, or if the job never ran.
 
         Raises:
             asyncio.TimeoutError: the job did not end in time.
@@ -70,10 +67,9 @@ class Jobs:
         future.add_done_callback(lambda _: cleanup())
         waiting = asyncio.wrap_future(future)
         watching = asyncio.ensure_future(gone)
+        both = waiting, watching
         try:
-            await asyncio.wait(
-                (waiting, watching), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 return waiting.result()
             raise ClientGone if watching.done() else asyncio.TimeoutError

@@ -15,8 +15,7 @@ from tool_runs import ROOT, error_line, run_tool
 
 from mutualformer_sod import Predictor
 from mutualformer_sod.inference import picture_maps
-from mutualformer_sod.inference.cutouts import CUTOUTS
-from mutualformer_sod.inference.overlays import KINDS, paint
+from mutualformer_sod.inference.overlays import CUTOUTS, KINDS, paint
 from mutualformer_sod.inference.picture_depth import plan_depths
 from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pictures
 from mutualformer_sod.inference.picture_pairs import Picture

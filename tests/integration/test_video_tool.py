@@ -14,7 +14,7 @@ from mutualformer_sod import Predictor
 from mutualformer_sod.configs.released import find_weights
 from mutualformer_sod.imaging.photos import Photo
 from mutualformer_sod.inference import ffmpeg
-from mutualformer_sod.inference.cutouts import CutoutStyle, cut_out
+from mutualformer_sod.inference.overlays import CutoutStyle, cut_out
 from mutualformer_sod.inference.webm import open_webm
 
 pytestmark = pytest.mark.usefixtures("shared_predictors")

@@ -18,7 +18,7 @@ from mutualformer_sod.demo.service import Request, Service, check_inputs
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.models import build_model
 from mutualformer_sod.serving.access import is_own, refusal
-from mutualformer_sod.serving.limits import check_pixels
+from mutualformer_sod.serving.pictures import check_pixels
 
 SIZE = (96, 128)
 

@@ -10,8 +10,7 @@ from PIL import Image
 from mutualformer_sod.data.depth.encoding import DepthEncoding
 from mutualformer_sod.errors import InputError
 from mutualformer_sod.imaging.photos import Photo, turn
-from mutualformer_sod.inference.cutouts import CutoutStyle, cut_out
-from mutualformer_sod.inference.overlays import KINDS, cutout, overlay, paint
+from mutualformer_sod.inference.overlays import KINDS, CutoutStyle, cut_out, cutout, overlay, paint
 from mutualformer_sod.inference.picture_depth import fit_depth, plan_depths
 from mutualformer_sod.inference.picture_pairs import Picture, pair_pictures
 

@@ -12,8 +12,7 @@ from mutualformer_sod.inference.picture_maps import PictureOutputs, predict_pict
 from mutualformer_sod.inference.picture_pairs import Picture
 from mutualformer_sod.models import build_model
 from mutualformer_sod.serving.access import address_of, bind, refusal, warning_of
-from mutualformer_sod.serving.limits import TooLarge
-from mutualformer_sod.serving.pictures import Asked, PictureService
+from mutualformer_sod.serving.pictures import Asked, PictureService, TooLarge
 
 SETTINGS = {"weights": "x"}
 MORE = {"depth_estimator": "y"}
