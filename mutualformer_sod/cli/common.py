@@ -98,6 +98,10 @@ def _value(
     return {"metavar": metavar, "type": kind, "help": effect, **rest}
 
 
+_ESTIMATE = (
+    "estimate depth from colour for pictures without depth; FILE: your own estimator "
+    "(tools/estimate_depth.py)"
+)
 INPUT_SIZE = {"type": int, "help": "input size of the network in pixels per side"}  # of --size
 FLAGS: dict[str, dict[str, Any]] = {
     "--amp": _value("auto, off, bf16 or fp16", default="auto"),
@@ -109,14 +113,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     ),
     "--data": _value("folders of sets", "ROOT", nargs="+", required=True),
     "--device": _value("auto, cpu, cuda or mps", default="auto"),
-    "--estimate-depth": _value(
-        "estimate depth from colour for pictures without depth; FILE: your own estimator "
-        "(tools/estimate_depth.py)",
-        "FILE",
-        Path,
-        nargs="?",
-        const=ESTIMATOR,
-    ),
+    "--estimate-depth": _value(_ESTIMATE, "FILE", Path, nargs="?", const=ESTIMATOR),
     "--images": _value("only the images listed in FILE as SET/STEM", "FILE", Path),
     "--json": _value("also write the results to this file", "FILE", Path),
     "--limit": _value("the first N images of each set", "N", COUNT),
@@ -138,11 +135,7 @@ FLAGS: dict[str, dict[str, Any]] = {
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
     "--rounds": {"type": COUNT, "default": 9, "metavar": "N", "help": "default: %(default)s"},
     "--set": _value(
-        "model options, as in tools/train.py",
-        "FIELD=VALUE",
-        nargs="+",
-        default=[],
-        dest="fields",
+        "model options, as in tools/train.py", "FIELD=VALUE", nargs="+", default=[], dest="fields"
     ),
     "--sets": _value("only these sets (default: all)", "SET", nargs="+"),
     "--size": _value("pixels per side (default: preset's)", "S", at_least(32)),
