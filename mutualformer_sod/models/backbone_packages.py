@@ -72,16 +72,15 @@ def dinov2_from_onnx(path: Path, _name: str) -> dict[str, Tensor]:
 
 def _linear_weights(nodes: Iterable[Any], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Find the weights of linear layers, the operands of MatMuls whose output gets a named bias."""
-    makers = {output: node for node in nodes for output in node.output}
+    products = {node.output[0]: node for node in nodes if node.op_type == "MatMul"}
     found = {}
     for node in nodes:
         if node.op_type != "Add":
             continue
         for bias, product in (node.input, reversed(node.input)):
-            maker = makers.get(product)
-            if bias in tensors and maker is not None and maker.op_type == "MatMul":
+            if bias in tensors and product in products:
                 name = bias.removesuffix("bias") + "weight"
-                found[name] = tensors[maker.input[1]].T.contiguous()
+                found[name] = tensors[products[product].input[1]].T.contiguous()
     return found
 
 
@@ -96,9 +95,8 @@ def efficientnet_from_torch(path: Path, name: str) -> dict[str, Tensor]:
     state, names = load_torch_file(path), timm_skeleton(name).state_dict()
     if not isinstance(state, dict) or len(state) != len(names):
         raise InputError(f"{path.name}: not the weights of {name}. Fix: fetch the package again")
-    return {
-        new: tensor.contiguous().clone() for new, tensor in zip(names, state.values(), strict=True)
-    }
+    tensors = (tensor.contiguous().clone() for tensor in state.values())
+    return dict(zip(names, tensors, strict=True))
 
 
 def check_state(state: dict[str, Tensor], name: str) -> None:

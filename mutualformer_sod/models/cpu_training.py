@@ -20,8 +20,7 @@ class CpuTraining(TorchFunctionMode):
       Calls with a mask, dropout or other options are not replaced.
     - A depthwise ``F.conv2d`` has channels-last outputs and computes its gradients in float32.
       oneDNN's gradients of a depthwise convolution are slow in bfloat16 and in torch's default
-      layout (docs/speed.md). The layers after such a convolution also use the channels-last
-      layout.
+      layout (docs/speed.md).
     """
 
     def __torch_function__(
@@ -38,9 +37,8 @@ class CpuTraining(TorchFunctionMode):
 
 def _is_plain(args: tuple, kwargs: dict[str, Any]) -> bool:
     """Return whether all arguments except query, key and value have their default values."""
-    return len(args) == 3 and all(
-        not isinstance(value, Tensor) and not value for value in kwargs.values()
-    )
+    is_set = (isinstance(value, Tensor) or value for value in kwargs.values())
+    return len(args) == 3 and not any(is_set)
 
 
 def _convolve(

@@ -93,9 +93,8 @@ def optimise_for_cpu(model: nn.Module) -> nn.Module:
 def cpu_computes_in(name: str) -> bool:
     """Return whether torch can use matrix instructions of this CPU for "bf16" or "fp16".
 
-    A CPU without matrix instructions converts every operand to float32 and back. Instructions that
-    ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) disables for the process count
-    as absent.
+    A CPU without them converts every operand to float32 and back. Instructions that
+    ATEN_CPU_CAPABILITY or ONEDNN_MAX_CPU_ISA (or DNNL_MAX_CPU_ISA) disables count as absent.
     """
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
     if limit.upper() in _LIMITS_OF[name] or not torch.backends.mkldnn.is_available():

@@ -122,7 +122,7 @@ class _Backbone(nn.Module):
         info = self.body.feature_info
         self.normalisation = _normalisation(self.body)
         if not self.is_plain:
-            self.channels, self.strides = list(info.channels()), list(info.reduction())
+            self.channels, self.strides = info.channels(), info.reduction()
             return
         depth = len(self.body.blocks)
         if config.feature_blocks[-1] > depth:
@@ -197,10 +197,9 @@ def _creation_arguments(config: EncoderConfig, image_size: int) -> tuple[bool, d
     return False, arguments | {name: value for name, value in any_size.items() if name in known}
 
 
-def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(model: nn.Module) -> tuple[tuple[float, ...], ...]:
     """Return the input mean and std from a timm model's pretrained configuration."""
-    known = model.pretrained_cfg
-    return tuple(known["mean"]), tuple(known["std"])
+    return tuple(tuple(model.pretrained_cfg[name]) for name in ("mean", "std"))
 
 
 def _open_residual_branches(model: nn.Module) -> None:

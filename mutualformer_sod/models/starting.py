@@ -31,10 +31,8 @@ def load_network(model: SaliencyDetector, path: str | Path) -> str:
     try:
         weights.load_unique_state(model, state)
     except InputError as error:
-        raise InputError(
-            f"`finetune` {path}: {error}. Fix: "
-            f"{_how_to_fit(source.config, model.config, 'encoder', 'fusion', 'decoder')}"
-        ) from error
+        remedy = _how_to_fit(source.config, model.config, "encoder", "fusion", "decoder")
+        raise InputError(f"`finetune` {path}: {error}. Fix: {remedy}") from error
     model.normalise_with(source.config.mean, source.config.std)
     loaded = sum(parameter.numel() for parameter in source.parameters())
     return f"--fine-tune {path}: the whole network is loaded, {loaded / 1e6:.2f} M parameters"
@@ -54,11 +52,10 @@ def _at_grid_of(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
 
 
 def load_encoder(model: SaliencyDetector, path: str | Path) -> str:
-    """Load only the encoder of a weights file, and return a line for the user.
+    """Load only the encoder of a weights file of any fusion, and return a line for the user.
 
-    The file may have any fusion method. In weights trained without depth, the depth stream is
-    untrained, so both streams get the normalisation layers of rgb. A file with only one stream is
-    loaded into both streams.
+    In weights trained without depth, the depth stream is untrained, so both streams get the
+    normalisation layers of rgb. A file with only one stream is loaded into both streams.
 
     Raises:
         InputError: the file is unreadable or damaged, the encoder has other shapes than the model,

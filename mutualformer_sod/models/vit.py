@@ -33,11 +33,10 @@ class Embedding(NamedTuple):
 
 
 def embed(body: nn.Module, image: Tensor) -> Embedding:
-    """Embed the patches of (B, 3, H, W) float images and add position embeddings.
+    """Embed the patches of normalised (B, 3, H, W) float images and add position embeddings.
 
-    Args:
-        body: one of ``VITS``, created with ``dynamic_img_size=True``.
-        image: normalised RGB. H and W must be multiples of the patch size.
+    ``body`` is one of ``VITS``, created with ``dynamic_img_size=True``. H and W must be multiples
+    of the patch size.
     """
     patches, fine_maps = body.patch_embed, []
     if isinstance(patches.proj, FineStem):
@@ -59,13 +58,10 @@ def embed(body: nn.Module, image: Tensor) -> Embedding:
 
 
 def run_block(block: nn.Module, tokens: Tensor, rotary: Tensor | None, draws: Draws) -> Tensor:
-    """Run one block on (B, P + N, C) tokens.
+    """Run one block on (B, P + N, C) tokens, with its rotary position embedding or None.
 
-    Args:
-        block: a block of the model. Only ``BLOCKS`` use ``draws``; timm's other blocks draw
-            stochastic depth from torch's generator.
-        rotary: rotary position embedding of this block, or None.
-        draws: random numbers of the block's two residual branches, for ``drop_path.drop_path``.
+    ``draws`` are the random numbers of the two residual branches, for ``drop_path.drop_path``. Only
+    ``BLOCKS`` use them; timm's other blocks draw stochastic depth from torch's generator.
     """
     if type(block) not in BLOCKS:
         return block(tokens) if rotary is None else block(tokens, rope=rotary)
