@@ -136,7 +136,7 @@ def test_many_findings_of_a_kind_are_summed_up(tmp_path):
     ],
 )
 def test_counts_are_compared_with_the_usual_ones(name, part, count, words):
-    (finding,) = check_counts(name, part, count)
+    (finding,) = check_counts(name, name, part, count)
     assert words in finding.text
 
 
@@ -145,7 +145,7 @@ def test_counts_are_compared_with_the_usual_ones(name, part, count, words):
     [("NJU2K", "test", 500), ("NJU2K", "train", 1485), ("SSD", "test", 80), ("mine", None, 7)],
 )
 def test_usual_counts_need_no_remark(name, part, count):
-    assert check_counts(name, part, count) == []
+    assert check_counts(name, name, part, count) == []
 
 
 def make_thermal(folder, seeds=range(4)):
@@ -199,6 +199,14 @@ def test_both_parts_of_a_set_are_looked_at(tmp_path):
     make_set(tmp_path / "test" / "X", range(4, 8))
     labels = {checked.label: checked.part for checked in check_data([tmp_path]).sets}
     assert labels == {"X (train)": "train", "X (test)": "test"}
+
+
+def test_check_data_name_with_blank_is_not_compared_with_a_known_set(tmp_path):
+    make_set(tmp_path / "NJU2K copy")
+    check = check_data([tmp_path])
+    assert check.findings == []
+    assert check.sets[0].usual is None
+    assert "found as" not in layout_line(check.sets[0])
 
 
 def test_one_name_in_two_folders_is_a_problem(tmp_path):
@@ -309,6 +317,22 @@ def test_weak_polarity_is_a_problem_and_strict_stops(tmp_path):
     assert "--near mine=white or =black" in the(check_data([tmp_path]), "polarity").line()
     with pytest.raises(InputError, match=r"mine: .*WEAK"):
         check_data([tmp_path], near=["strict"])
+
+
+def test_near_in_the_remedy_names_a_set_with_a_blank(tmp_path):
+    make_set(tmp_path / "My Set")
+    problem = the(check_data([tmp_path], near=["black"]), "polarity").line()
+    assert "--near 'My Set'=white or =black" in problem
+    assert check_data([tmp_path], near=["My Set=white"]).findings == []
+
+
+def test_near_in_the_remedy_names_both_parts_of_a_set(tmp_path):
+    make_set(tmp_path / "train" / "X", range(4))
+    make_set(tmp_path / "test" / "X", range(4, 8))
+    problems = check_data([tmp_path], near=["black"]).problems
+    assert [p.set for p in problems] == ["X (test)", "X (train)"]
+    assert all("--near X=white or =black" in p.line() for p in problems)
+    assert check_data([tmp_path], near=["X=white"]).findings == []
 
 
 def test_wrong_near_is_contradicted(tmp_path):

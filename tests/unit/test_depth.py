@@ -238,6 +238,13 @@ def test_one_map_that_contradicts_its_type_stops_with_both_choices(tmp_path, map
         decide_encoding(paths, name="X")
 
 
+def test_encoding_of_set_with_blank_quotes_its_name_in_the_remedy(tmp_path, maps):
+    change, suffix = next(iter(LIKE_DISTANCES.values()))
+    paths = write(tmp_path / "a", [change(maps[0])], suffix)
+    with pytest.raises(InputError, match=r"My Set: .*Fix: .*--near 'My Set'=black "):
+        decide_encoding(paths, name="My Set")
+
+
 @pytest.mark.parametrize("name", LIKE_DISTANCES)
 def test_strict_stops_where_maps_contradict_their_type(tmp_path, maps, name):
     change, suffix = LIKE_DISTANCES[name]

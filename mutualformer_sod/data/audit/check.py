@@ -17,7 +17,7 @@ from mutualformer_sod.data.audit.findings import Finding, about
 from mutualformer_sod.data.audit.images import check_counts, check_gt, check_readable, check_sizes
 from mutualformer_sod.data.audit.inspection import Inspected, inspect_images
 from mutualformer_sod.data.depth.near import chosen_sides
-from mutualformer_sod.data.discovery.benchmarks import Split, is_known, last_part, usual_count
+from mutualformer_sod.data.discovery.benchmarks import Split, is_known, usual_count
 from mutualformer_sod.data.discovery.folders import Candidate, matching, search
 from mutualformer_sod.data.discovery.pairing import role_labels
 from mutualformer_sod.data.discovery.sets import nothing_found
@@ -54,7 +54,7 @@ class CheckedSet:
     @property
     def usual(self) -> int | None:
         """Number of images that papers report for this part; None if unknown."""
-        return usual_count(last_part(self.label).split(" ")[0], self.part or "test")
+        return usual_count(self.found.name, self.part or "test")
 
 
 @dataclass
@@ -95,7 +95,9 @@ def check_data(
     findings: list[Finding] = []
     sets = [_open(c, label, findings) for c, label in zip(candidates, labels, strict=True)]
     has_depth = any(t.depth for s in sets for t in s.samples)
-    sides, strict = chosen_sides(list(dict.fromkeys(labels)), near, has_depth)
+    # A training and a test part of one name share the polarity, as in the other commands.
+    names = list(dict.fromkeys(c.name for c in candidates))
+    sides, strict = chosen_sides(names, near, has_depth)
     findings += _named_twice(sets)
     chosen = [_spread(s.samples, QUICK_IMAGES) if quick else s.samples for s in sets]
     work = list(chain(*chosen))
@@ -104,7 +106,7 @@ def check_data(
     images = iter(list(bar))
     for checked, samples in zip(sets, chosen, strict=True):
         checked.images = list(islice(images, len(samples)))
-        findings += _check_set(checked, sides[checked.label], strict)
+        findings += _check_set(checked, sides[checked.found.name], strict)
     if not quick:
         findings += find_copies({s.label: (s.part, s.images) for s in sets})
     return Check(sets, sorted(findings, key=lambda finding: finding.level != "problem"))
@@ -183,9 +185,9 @@ def _named_twice(sets: Sequence[CheckedSet]) -> list[Finding]:
 
 
 def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
-    label, images = checked.label, checked.images
+    label, name, images = checked.label, checked.found.name, checked.images
     has_rgb = "rgb" in checked.found.roles
-    findings = check_counts(label, checked.part, checked.count, has_rgb)
+    findings = check_counts(label, name, checked.part, checked.count, has_rgb)
     for role, text in (("depth", "no depth: colour alone is used"), ("gt", "no ground truth")):
         if has_rgb and role not in checked.found.roles:
             findings.append(Finding("note", f"no {role}", label, text))
@@ -194,7 +196,7 @@ def _check_set(checked: CheckedSet, side: str, strict: bool) -> list[Finding]:
     for check in (check_readable, check_sizes, check_gt):
         findings += check(label, images)
     if any(image.depth is not None for image in images):
-        checked.depth, found = check_depth(label, images, side, strict)
+        checked.depth, found = check_depth(label, name, images, side, strict)
         findings += found
     return findings
 

@@ -1,5 +1,6 @@
 """Check the types and the polarity of the depth maps of a set, and find doubtful maps."""
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class DepthReport:
 
 
 def check_depth(
-    label: str, images: Sequence[Inspected], side: str, strict: bool
+    label: str, name: str, images: Sequence[Inspected], side: str, strict: bool
 ) -> tuple[DepthReport, list[Finding]]:
     """Decide the encoding of a set with at least one readable map, and report doubtful maps.
 
@@ -46,7 +47,7 @@ def check_depth(
     own = [image for image in read if str(image.depth.pixels.dtype) == main]
     samples = [image.depth for image in own]
     modality = read[0].sample.modality
-    encoding = encoding_of(samples, side, label, modality=modality, strict=strict, quiet=True)
+    encoding = encoding_of(samples, side, name, modality=modality, strict=strict, quiet=True)
     metric = encoding.zero_is_hole
     filled = [image for image in own if not encoding.find_holes(image.depth.pixels).all()]
     evidence = weigh(samples, metric, encoding.hole_code) if modality.has_polarity else None
@@ -61,11 +62,11 @@ def check_depth(
         units = decide_units(samples)
         question = disparity_question(samples, units, weigh(samples, units.metric))
         if question and side == "auto":
-            name = label.split(" ")[0]
-            remedy = f"pass --near {name}=disparity, or {name}=black for millimetres"
+            own = shlex.quote(name)
+            remedy = f"pass --near {own}=disparity, or {own}=black for millimetres"
             findings.append(Finding("problem", "disparity", label, question, remedy))
         else:
-            findings += _polarity_findings(label, report, side, units.metric)
+            findings += _polarity_findings(label, name, report, side, units.metric)
     return report, findings
 
 
@@ -94,10 +95,12 @@ def _doubtful(
     return findings + about("note", "holes", label, text, "holes get the nearest value", holed)
 
 
-def _polarity_findings(label: str, report: DepthReport, side: str, metric: bool) -> list[Finding]:
+def _polarity_findings(
+    label: str, name: str, report: DepthReport, side: str, metric: bool
+) -> list[Finding]:
     encoding, evidence = report.encoding, report.evidence
     seen = "white" if evidence.mean > 0 else "black"
-    remedy = f"inspect some maps and pass --near {label.split(' ')[0]}=white or =black"
+    remedy = f"inspect some maps and pass --near {shlex.quote(name)}=white or =black"
     if side == "auto" and metric and encoding.kind == "map":
         return [Finding("problem", "polarity", label, encoding.describe(), remedy)]
     if encoding.is_weak:

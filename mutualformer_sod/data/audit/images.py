@@ -12,13 +12,12 @@ from mutualformer_sod.errors import counted
 
 
 def check_counts(
-    label: str, part: benchmarks.Split | None, count: int, has_rgb: bool = True
+    label: str, name: str, part: benchmarks.Split | None, count: int, has_rgb: bool = True
 ) -> list[Finding]:
     """Compare the number of images of a set with the number that papers report.
 
     A known set with part None counts as a test set. Known sets with only masks are not checked.
     """
-    name = benchmarks.last_part(label).split(" ")[0]
     if not benchmarks.is_known(name):
         for sets in benchmarks.TRAINING_PROTOCOLS.values():
             if len(sets) > 1 and sum(sets.values()) == count:

@@ -11,6 +11,7 @@ from mutualformer_sod.data.audit.check import Check, CheckedSet
 from mutualformer_sod.data.audit.depth import DepthReport
 from mutualformer_sod.data.audit.inspection import Inspected
 from mutualformer_sod.data.depth.encoding import DepthEncoding
+from mutualformer_sod.data.discovery.benchmarks import last_part
 
 
 def check_table(check: Check) -> str:
@@ -28,7 +29,7 @@ def layout_line(checked: CheckedSet) -> str:
     """Return one line with the folders of a set and the alias under which the set was found."""
     folders = ", ".join(f"{role} in {names}" for role, names in checked.layout.items())
     alias = checked.found.path.rsplit("/", 1)[-1]
-    own = checked.label.split(" ")[0].rsplit("/", 1)[-1]
+    own = last_part(checked.found.name)
     known_as = f", found as {alias}" if alias and alias != own else ""
     return f"{checked.label}: {checked.found.folder} ({folders}){known_as}"
 

@@ -12,6 +12,7 @@ for a set, from all its depth maps:
 """
 
 import logging
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,7 +151,9 @@ def encoding_of(
         return _encoding(samples, units, near, None, f"{reason}; set by {ask.format(near)}")
     label = name or "depth"
     # The argument or flag that sets each polarity.
-    flags = {side: ask.format(f"{name}={side}" if name else side) for side in POLARITIES}
+    flags = {
+        side: ask.format(f"{shlex.quote(name)}={side}" if name else side) for side in POLARITIES
+    }
     evidence = weigh(samples, units.metric, units.hole_code)
     asks = ask_disparity or not quiet
     if asks and (question := disparity_question(samples, units, evidence)):

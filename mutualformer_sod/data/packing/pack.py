@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -244,7 +245,7 @@ def _compare(index: dict[str, Any], root: Path) -> list[str]:
         remedy = f"compare the folder of {noun} with that of the originals"
         if now and before:
             side = DISPARITY if before["kind"] == DISPARITY else before["near"]
-            remedy = f"train with --near {item.name}={side}"
+            remedy = f"train with --near {shlex.quote(item.name)}={side}"
         problem = f"{path}: {noun} is {_shown(now)}, but {_shown(before)} in the originals"
         remarks.append(f"{problem}. Fix: {remedy}")
     return remarks
