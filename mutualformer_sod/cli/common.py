@@ -57,7 +57,8 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message} (--help lists the flags)\n")
+        remedy = "" if "Fix: " in message else ". Fix: pass --help for a list of the flags."
+        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: error: {message}{remedy}\n")
 
     def refuse_unused(self, args: argparse.Namespace, names: Iterable[str], when: str) -> None:
         """Exit with an error if an argument without an effect was passed.

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_PALETTE = 3  # colour type of a PNG whose pixels are indices of colours
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables that share the number range of the frame headers
 
@@ -88,12 +89,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _check_png(data: bytes) -> tuple[int, int]:
+    kinds = set()
     for kind, chunk in _chunks(data):
+        kinds.add(kind)
         # cv2 skips damaged optional chunks (lower-case names), too.
         if kind[:1].isupper() and not _is_undamaged(chunk):
             raise ValueError("is damaged (wrong checksum)")
     if data[12:16] != b"IHDR":
         raise ValueError("is damaged (no header)")
+    if data[25] == _PALETTE and b"PLTE" not in kinds:  # decoders show black
+        raise ValueError("is damaged (no palette)")
     return struct.unpack_from(">II", data, 16)[::-1]
 
 

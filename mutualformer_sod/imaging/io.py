@@ -248,10 +248,9 @@ def write_image(path: Path, pixels: np.ndarray, flags: Sequence[int] = ()) -> No
 
 def _load_npy(path: Path | str, data: bytes | None = None, noun: str = "depth") -> np.ndarray:
     """Read an array with two or more axes, from ``data`` if the file has been read."""
+    data = read_bytes(path) if data is None else data
     try:
-        array = np.load(path if data is None else io.BytesIO(data), allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Fix: check the path") from None
+        array = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception:  # the header is parsed as Python and may raise any error
         raise InputError(
             f"{path}: not a complete .npy array of numbers. Fix: save it with numpy.save"

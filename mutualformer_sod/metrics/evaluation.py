@@ -98,8 +98,11 @@ def find_map_folders(
     stem = first.missing[0] if first.missing else "<stem>"
     hints = list(dict.fromkeys(folder.hint for folder in folders if folder.hint))
     example = maps / first.method / first.set_name / f"{stem}.png"
+    problem = f"`maps` {maps}: no map of {name_list(names)}"
+    if with_fix := [hint for hint in hints if "Fix: " in hint]:
+        raise InputError(f"{problem}, such as {example}; {with_fix[0]}")
     raise InputError(
-        f"`maps` {maps}: no map of {name_list(names)}. Fix: store maps as "
+        f"{problem}. Fix: store maps as "
         f"<method>/<set>/<stem>.png, e.g. {'; '.join([str(example), *hints[:_HINTS]])}"
     )
 

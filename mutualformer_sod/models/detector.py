@@ -102,6 +102,10 @@ class SaliencyDetector(nn.Module, HubModel):
                 eval mode.
         """
         check_inputs(rgb, depth, has_depth)
+        if rgb.dtype == torch.float64 != self.mean.dtype:  # autocast does not convert float64
+            raise InputError(
+                f"rgb is {rgb.dtype}, the network {self.mean.dtype}. Fix: pass .float()"
+            )
         # A compiled or exported graph must not depend on values.
         if self.check_values and not (self.training or torch.compiler.is_compiling()):
             check_values(rgb, depth, has_depth)

@@ -15,7 +15,7 @@ from mutualformer_sod.configs.model import make_config
 from mutualformer_sod.configs.training import TrainConfig
 from mutualformer_sod.data.training.loader import open_stream
 from mutualformer_sod.errors import InputError, Stopped, counted
-from mutualformer_sod.files import write_text
+from mutualformer_sod.files import check_writable, write_text
 from mutualformer_sod.memory import peak_resident_memory
 from mutualformer_sod.models.pretrained import AUTO, describe_backbone_weights
 from mutualformer_sod.models.starting import load_encoder, load_network
@@ -78,6 +78,7 @@ def _train(
             done = f"this run is finished ({counted(config.epochs, 'epoch')})"
             print(f"{output}: {done}: nothing to do; a larger --epochs extends it")
         return output
+    check_writable(output / run_folder.CHECKPOINTS)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

@@ -17,7 +17,7 @@ def test_help_prints_the_usage(tool):
 def test_unknown_flag_is_answered_in_one_line(tool):
     files = {"merge_scores": ["x.json"], "estimate_depth": ["maps"]}.get(tool, [])
     line = error_line(run_tool(tool, *files, "--no-such-flag"))  # names the required flags first
-    missing = line.partition("are required: ")[2].partition(" (")[0]
+    missing = line.partition("are required: ")[2].partition(". Fix: ")[0]
     required = [word for flag in missing.split(", ") if flag for word in (flag, "x")]
     done = run_tool(tool, *files, *required, "--no-such-flag")
     assert "--no-such-flag" in error_line(done)

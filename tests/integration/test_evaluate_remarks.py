@@ -222,7 +222,7 @@ def test_evaluate_maps_of_other_names_are_named_with_the_fix(bench, tool, kind):
     new_name, words = RENAMED[kind]
     rename_maps(bench, new_name)
     line = refuse(bench, tool)
-    assert "no map of MINI" in line and words in line
+    assert "no map of MINI" in line and words in line and line.count("Fix: ") == 1
 
 
 @pytest.mark.parametrize("name", ["{}_sal.png", "pred-{}.png", "a_{}_b.png", "image_{}.png"])

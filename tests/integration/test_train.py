@@ -133,6 +133,14 @@ def test_existing_run_is_not_overwritten(run_folder, scenes):
     assert (run_folder / "weights.safetensors").read_bytes() == before
 
 
+def test_train_checkpoints_that_are_a_file_stop_the_start(run_folder, scenes, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run, ignore=shutil.ignore_patterns("checkpoints", "weights*"))
+    (run / "checkpoints").write_text("")
+    line = error_line(train_small(run, scenes, "--resume"))
+    assert f"{run}/checkpoints: cannot be written to" in line and "Fix: " in line
+
+
 def test_resuming_with_other_options_names_them(run_folder, scenes):
     line = error_line(train_small(run_folder, scenes, "--resume", "--lr", "0.5"))
     assert "lr was 0.001 and is now 0.5" in line

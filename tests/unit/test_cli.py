@@ -90,3 +90,13 @@ def test_run_with_an_unusable_path_names_the_path_and_a_fix(work, tmp_path, caps
     assert run_here(lambda: work(tmp_path)) == 2
     line = capsys.readouterr().err.strip()
     assert str(tmp_path) in line and ". Fix: " in line and "\n" not in line
+
+
+@pytest.mark.parametrize("arguments", [["--unknown"], ["--limit"], ["--limit", "0"]])
+def test_parser_error_is_one_line_with_one_fix(arguments, capsys):
+    parser = cli.Parser("Do nothing.")
+    cli.add_flags(parser, "--limit")
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(arguments)
+    line = capsys.readouterr().err.strip()
+    assert line.count("Fix: ") == 1 and "\n" not in line

@@ -64,6 +64,13 @@ def test_inputs_mistake_gives_one_line_error(call, arguments, message):
     assert "\n" not in str(caught.value)
 
 
+def test_network_with_float64_inputs_names_both_types(model):
+    with pytest.raises(
+        InputError, match=r"rgb is torch\.float64, the network torch\.float32\. Fix"
+    ):
+        model(RGB.double(), DEPTH.double())
+
+
 def test_inputs_empty_batch_is_refused(model):
     with pytest.raises(InputError, match="an empty tensor"):
         model(RGB[:0], DEPTH[:0])

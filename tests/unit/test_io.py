@@ -134,6 +134,24 @@ def test_changed_bits_of_a_png_are_noticed(tmp_path, noise):
         read_rgb(path)
 
 
+def test_palette_png_without_its_palette_is_refused(tmp_path, noise):
+    path = tmp_path / "a.png"
+    Image.fromarray(noise).quantize(16).save(path)
+    data = path.read_bytes()
+    start = data.index(b"PLTE") - 4
+    length = int.from_bytes(data[start : start + 4], "big")
+    path.write_bytes(data[:start] + data[start + 12 + length :])
+    for read in (read_rgb, read_gt, read_depth):
+        with pytest.raises(InputError, match="no palette"):
+            read(path)
+
+
+def test_npy_that_is_a_folder_is_refused_as_unreadable(tmp_path):
+    (tmp_path / "a.npy").mkdir()
+    with pytest.raises(InputError, match=r"a\.npy: unreadable \(Is a directory\)\. Fix: "):
+        read_depth(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif", ".npy"])
 def test_no_damage_ends_in_another_error(tmp_path, noise, suffix):
     path = tmp_path / f"a{suffix}"
