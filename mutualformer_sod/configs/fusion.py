@@ -27,7 +27,8 @@ class FusionConfig(Switches):
             the method's paper.
         dim: width of the projected tokens and of the fused stream.
         fine_width: width of the levels that convolutions fuse: all finer than the coarsest stride.
-        NEEDS: option -> (other option, value that the other option needs for an effect).
+        NEEDS: option -> (other option, value): the option has an effect only with this value
+            of the other option.
     """
 
     NEEDS: ClassVar[Mapping[str, tuple[str, str]]] = {}
@@ -175,7 +176,10 @@ def restrict_to_method(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def combine(common: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Add to the options of one network, with its fusion, the common options that affect it."""
+    """Return ``own``, the options of a network, with the ``common`` options that affect it.
+
+    ``own`` contains the fusion, and replaces common options.
+    """
     options, method = {**common, **own}, find_fusion(own["fusion"])
     return {n: common[n] for n in common if not method.why_unused(n, options)} | dict(own)
 

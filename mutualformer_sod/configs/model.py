@@ -46,8 +46,8 @@ class EncoderConfig(Switches):
         feature_blocks: ViT blocks whose features are used, counted from 1; unused in other models.
         share: use one set of weights for both streams, except for the normalisation layers.
         stem: embedding of the patches of a ViT: its own projection ("patch"), residual
-            convolutions ("hybrid") or a pretrained timm model of this name. The maps of the last
-            two at strides of 4 or more are also features.
+            convolutions ("hybrid") or a pretrained timm model of this name. The maps of such
+            convolutions and models at strides of 4 or more are also features.
         encoder_drop_path: stochastic depth rate.
         stem_width: width of the hybrid stem at stride 4; half at stride 2. GroupNorm has 8 groups.
         stem_blocks: number of residual blocks of the hybrid stem for each stride from 4 on.

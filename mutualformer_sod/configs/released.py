@@ -39,7 +39,7 @@ def released_weights() -> dict[str, Path]:
 
 
 def find_weights(given: str | os.PathLike[str]) -> Path:
-    """Find a weights file by its path, its ``save_pretrained`` folder, or the released name.
+    """Find a weights file by path, ``save_pretrained`` folder or name of released weights.
 
     A file is preferred to released weights of the same name.
 

@@ -5,7 +5,7 @@ import numpy as np
 
 
 def centre_prior(size: tuple[int, int], sigma: float = 0.25) -> np.ndarray:
-    """Return a Gaussian around the middle of an image of a size (H, W), float32 in (0, 1].
+    """Return a Gaussian around the middle of an image of size (H, W), float32 in (0, 1].
 
     The standard deviation along each axis is ``sigma`` times the side of the image.
     """

@@ -36,9 +36,9 @@ def ticking(bar: tqdm, every: float = 1.0) -> Iterator[tqdm]:
 def forecast(predictor: "Predictor") -> str | None:
     """Estimate the time of one image, and return a line for the user.
 
-    Return None up to twice the input size that the network was built for. The network is timed at
-    this size and at twice this size. The time of attention grows quadratically with the number of
-    tokens, and the time of the other work grows linearly.
+    For input sizes up to twice the size that the network was built for, the result is None. The
+    network is timed at the size that it was built for and at twice that size. The time of attention
+    grows quadratically with the number of tokens, and the time of the other work grows linearly.
     """
     built_for, size = predictor.model.config.image_size, predictor.size
     if size <= 2 * built_for:  # 4 times the tokens

@@ -81,7 +81,7 @@ def _square(cell: Cell) -> list[str]:
 
 
 def _without_empty(cell: Cell) -> str:
-    """Return the scores of the images with foreground, or "" if all images or none have it."""
+    """Return the scores of the images with foreground, or "" if no image or every image has it."""
     if not (cell.with_foreground and cell.with_foreground.images):
         return ""
     scores = cell.with_foreground.results()

@@ -137,7 +137,8 @@ def read_backbone_norm(path: Path | str) -> tuple[tuple[float, ...], tuple[float
 def describe_backbone_weights(name: str) -> dict[str, str]:
     """Describe a backbone's local weights for the record of a run, without network access.
 
-    The keys are "source" and, for a package, those of ``ABOUT``; none without local weights.
+    The keys are "source" and, for a package, those of ``ABOUT``. The result is empty without local
+    weights.
     """
     if path := cached_backbone(name):
         metadata = _read_metadata(path)

@@ -37,7 +37,7 @@ def epoch_order(images: int, seed: int, epoch: int, replayed: int = 0, pool: int
 
 
 def count_replayed(images: int, pool: int, ratio: float) -> int:
-    """Return the number of replayed images, at most ``pool``, to be ``ratio`` of an epoch."""
+    """Return how many of ``pool`` images to replay, so that they are a ``ratio`` of an epoch."""
     return min(pool, round(images * ratio / (1 - ratio)))
 
 
