@@ -134,7 +134,7 @@ class SaliencyDetector(nn.Module, HubModel):
             self.register_buffer(name, values.to(self.no_depth.device), persistent=False)
 
     def _ensemble(self, both: DetectorOutput) -> DetectorOutput:
-        """Split and average the logits (2B, 1, H, W) of both streams; the mean trains only alpha."""
+        """Split and average logits (2B, 1, H, W) of both streams; the mean trains only alpha."""
         # chunk would fix the batch size of an exported graph
         halves = [part.unflatten(0, (2, -1)).unbind(0) for part in (both.logits, *both.side_logits)]
         (rgb, *rgb_sides), (depth, *depth_sides) = zip(*halves, strict=True)
