@@ -34,7 +34,7 @@ MIB = 2**20
 class Settings:
     """Settings common to all networks."""
 
-    size: int
+    size: int  # pixels per side
     batch_size: int = 1
     device: str = "cpu"
     amp: str = "off"

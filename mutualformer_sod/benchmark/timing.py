@@ -29,7 +29,7 @@ def in_turn(
         label: text of the progress bar.
 
     Returns:
-        The seconds of every timed run of each function, or of its warm-up without a timed run.
+        The seconds of every timed run of each function; if no run was timed, those of its warm-up.
     """
     seconds: list[list[float]] = [[] for _ in calls]
     for _ in trange(warm_up + rounds, desc=label, leave=False, disable=None):

@@ -27,7 +27,7 @@ from mutualformer_sod.files import write_json
 from mutualformer_sod.imaging.io import image_size, write_map
 
 SPLIT_SEED = 0
-# The released weights used other seeds: 0 for training, 2027 for tests.
+# The released weights used other seeds: 7 for training, 2027 for tests (weights/README.md).
 TRAIN_SCENES_SEED, TEST_SCENES_SEED = 9001, 9002
 HOLDOUT = 0.2  # default ratio of test images, without other test data
 WHOLE, HELD_OUT = "all", "held-out"
@@ -38,9 +38,9 @@ def prepare_data(output: Path, options: Options) -> dict[str, Any]:
     """Generate, split or find the images; images of an earlier start are reused.
 
     Returns:
-        "train" and "test", each with "data" (folders), "sets", "near" and "images" (by set); the
-        "fingerprint" of all files; and "depths", the test part for each kind of test depth
-        except "hidden".
+        "train" and "test", each with "data" (folders), "sets", "near", "images" (by set) and
+        "limit" (images per set, or None); the "fingerprint" of all files; and "depths", the test
+        part for each kind of test depth except "hidden".
 
     Raises:
         InputError: the data are unusable, a test image is damaged, an image has changed since the

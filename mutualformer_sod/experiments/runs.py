@@ -58,7 +58,8 @@ def check_networks(variants: Sequence[Variant], options: Options) -> None:
     """Build the network of every variant before any run.
 
     Raises:
-        InputError: a variant is illegal; the message names the variant.
+        InputError: a variant is illegal, and the message names the variant; or the encoder of
+            ``init_weights`` cannot be used.
     """
     for number, variant in enumerate(variants):
         overrides = variant.overrides(options.fields)
@@ -81,7 +82,9 @@ def do_run(
     ``data`` is the record of `prepare_data`; ``resources`` has "device" and "workers".
 
     Raises:
-        Stopped: SIGTERM or Ctrl-C during training; the run was saved.
+        InputError: an error of `train`, `map_sets` or `score_maps`.
+        Stopped: SIGTERM or Ctrl-C during training, and the run was saved; or SIGTERM during the
+            prediction of maps.
     """
     resources = resources | {"cache_dir": str(output / "cache")}
     config = plan.train_config(options, run, data["train"], resources)

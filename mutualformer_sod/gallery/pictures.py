@@ -14,7 +14,7 @@ from mutualformer_sod.data.sample import shrink
 from mutualformer_sod.imaging.io import to_levels, write_image
 from mutualformer_sod.metrics.joint_histogram import level_values
 
-# Red and blue that are distinct for colour-blind readers and in print.
+# Orange and blue that are distinct for colour-blind readers and in print.
 FALSE_POSITIVE = (213, 94, 0)
 MISS = (0, 114, 178)
 _FOREGROUND, _BACKGROUND = 205, 255  # grey levels under the errors

@@ -81,8 +81,9 @@ def map_sets(
         overwrite: replace the existing maps, also maps with other settings.
 
     Raises:
-        InputError: images are unreadable, the folder has maps with other settings, or a set has
-            maps of another modality than the network. All unreadable images are reported at once.
+        InputError: images are unreadable, the folder has maps with other settings, a set has maps
+            of another modality than the network, or an output of the network is not finite. All
+            unreadable images are reported at once.
         OSError: a map could not be written.
         Stopped: SIGTERM arrived; the same call continues the run.
     """

@@ -52,7 +52,11 @@ def estimator_of(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 def write_estimates(model: DepthEstimator, sod_set: SodSet, output: Path, amp: str = "off") -> int:
     """Write the estimated depth of each image to ``OUTPUT/STEM.png``, 8 bits and near = white.
 
-    Existing files stay unchanged. The returned number is that of the new files.
+    Existing files stay unchanged. Return the number of new files.
+
+    Raises:
+        InputError: an image is unreadable.
+        OSError: a map cannot be written.
     """
     wanted = [t for t in sod_set.samples if not (output / f"{t.stem}.png").exists()]
     for start in trange(0, len(wanted), _BATCH, desc=sod_set.name, leave=False, disable=None):

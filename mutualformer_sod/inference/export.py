@@ -61,7 +61,7 @@ def trace(exportable: ExportableDetector, size: int | None = None) -> tuple[Expo
     """
     stride = exportable.stride
     if size is not None and (size < 32 or size % stride):
-        remedy = f"pass a multiple of {stride}, 32 or more"
+        remedy = f"pass a multiple of {stride} that is at least 32"
         raise InputError(f"`size` {size} is not usable. Fix: {remedy}")
     if size is None:
         # The sides differ from each other and from the configured size, so that no side is fixed.
@@ -109,7 +109,8 @@ def save_onnx(
     ``opset`` is the version of the ONNX operators; None for the default version of torch.
 
     Raises:
-        InputError: torch does not write the opset, or the file would exceed the limit of 2 GB.
+        InputError: torch cannot convert the program, torch does not write the opset, or the file
+            would exceed the limit of 2 GiB.
     """
     import onnx
     from torch.onnx.errors import OnnxExporterError
@@ -130,7 +131,7 @@ def save_onnx(
     _name_axes(model)
     onnx.helper.set_model_props(model, metadata)
     if model.ByteSize() > _LARGEST_ONNX:
-        problem = f"{path}: the ONNX file would exceed 2 GB"
+        problem = f"{path}: the ONNX file would exceed 2 GiB"
         raise InputError(f"{problem}. Fix: pass --format exported-program")
     path.write_bytes(model.SerializeToString())
 

@@ -70,7 +70,8 @@ def count_sound(video: Path) -> tuple[int, int]:
 def count_frames(video: Path, rate: float) -> int | None:
     """Return the frame count in the header; without a count, the video's length times ``rate``.
 
-    Return None if the header has only the length of the longest track, which may be sound.
+    Return None if the file is unreadable, or if the header has only the length of the longest
+    track, which may be sound.
     """
     with contextlib.suppress(av.FFmpegError), av.open(f"file:{video}") as container:
         stream = container.streams.video[0]
@@ -88,7 +89,7 @@ def add_sound(silent: Path, source: Path) -> None:
     are omitted. The sound keeps its time relative to the first frame.
 
     Raises:
-        av.FFmpegError: the sound cannot be read.
+        av.FFmpegError, ValueError: the sound cannot be read, converted or written.
     """
     with (
         replacing(silent) as target,

@@ -146,9 +146,9 @@ class Predictor:
             rgb: (H, W, 3) uint8 in RGB order.
             depth: (H, W); None for RGB alone. Without ``encoding`` and ``near``: float in [0, 1],
                 1 = near. With either argument: raw depth, for example millimetres (uint16) or
-                metres (float), where 0, NaN and infinity are holes. A constant raw depth map is
-                treated as missing depth. Maps without polarity (`second`), such as thermal
-                images, are scaled to [0, 1] from any values.
+                metres (float). NaN and infinity are holes; 0 is a hole in millimetres, metres and
+                disparity only. A constant raw depth map is treated as missing depth. Maps without
+                polarity (`second`), such as thermal images, are scaled to [0, 1] from any values.
             encoding: encoding of ``depth``, from `data.depth`.
             near: raw values that are near: "black" for small values (distances), "white" for large
                 values, "disparity" for large values where 0 is a hole, "auto" for a decision from

@@ -85,7 +85,13 @@ class VideoOutputs:
 def check_videos(
     video: Path, depth_video: Path | None, outputs: VideoOutputs, *, overwrite: bool = False
 ) -> list[str]:
-    """Check the arguments of `predict_video`, and return remarks for the user."""
+    """Check the arguments of `predict_video`, and return remarks for the user.
+
+    Raises:
+        OutputExists: an output exists without ``overwrite``, or would replace an input.
+        InputError: a video cannot be opened or is too large, or PyAV is missing for a transparent
+            cut-out.
+    """
     sources = {path.resolve() for path in (video, depth_video) if path is not None}
     for path in filter(Path.exists, outputs.paths(video)):
         if path.resolve() in sources:
@@ -118,7 +124,7 @@ def check_videos(
     if not same_proportions(depth.size, source.size):
         remarks.append(
             f"{depth_video}: {depth_width} x {depth_height} has other proportions than "
-            f"{width} x {height}: STRETCHED, check that it shows the same view"
+            f"{width} x {height}: STRETCHED, check that both show the same view"
         )
     if abs(depth.rate / source.rate - 1) > _RATE_TOLERANCE:
         rates = f"{depth.rate:.5g} frames/s, the video has {source.rate:.5g}"

@@ -42,7 +42,8 @@ class WebmWriter:
     def write(self, rgb: np.ndarray, time: float) -> None:
         """Append a frame (H, W, 3) uint8, or (H, W) uint8 for grey; sides up to `MOST_SIDE`.
 
-        The ``time`` in ms from the start is rounded to at least 1 ms after the previous time.
+        The ``time`` in ms from the start is rounded to whole ms. The rounded time is at least 1 ms
+        after the previous time.
         """
         if not self._times:
             self._begin(*rgb.shape[:2])

@@ -41,8 +41,9 @@ Orientation = Annotated[
     Form(
         alias="depth-orientation",
         description="Orientation of the depth map if the picture has an orientation tag. stored: "
-        "that of the stored picture; shown: that of the picture as shown; auto: stored, unless the "
-        "sides of the map match only the shown picture.",
+        "that of the stored picture; shown: that of the picture as shown; auto: shown if the "
+        "aspect ratio of the map matches the shown picture better than the stored picture, else "
+        "stored.",
     ),
 ]
 Background = Annotated[

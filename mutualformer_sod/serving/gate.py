@@ -85,7 +85,7 @@ class Gate:
         return limited
 
     def _in_time(self, send: Send) -> Send:
-        """Return ``send`` with a time limit, as a client that does not read keeps its place."""
+        """Return ``send`` with a time limit, because a client may not read its answer."""
         loop = asyncio.get_running_loop()
         end, is_late = None, False
 
