@@ -103,9 +103,7 @@ class SaliencyDetector(nn.Module, HubModel):
         """
         check_inputs(rgb, depth, has_depth)
         if rgb.dtype == torch.float64 != self.mean.dtype:  # autocast does not convert float64
-            raise InputError(
-                f"rgb is {rgb.dtype}, the network {self.mean.dtype}. Fix: pass .float()"
-            )
+            raise InputError(f"rgb is {rgb.dtype}. Fix: pass {self.mean.dtype}, as in the network")
         # A compiled or exported graph must not depend on values.
         if self.check_values and not (self.training or torch.compiler.is_compiling()):
             check_values(rgb, depth, has_depth)

@@ -65,9 +65,7 @@ def test_inputs_mistake_gives_one_line_error(call, arguments, message):
 
 
 def test_network_with_float64_inputs_names_both_types(model):
-    with pytest.raises(
-        InputError, match=r"rgb is torch\.float64, the network torch\.float32\. Fix"
-    ):
+    with pytest.raises(InputError, match=r"rgb is torch\.float64\. Fix: pass torch\.float32"):
         model(RGB.double(), DEPTH.double())
 
 
