@@ -13,8 +13,8 @@ def estimate_foreground(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Estimate the colours F of the object from a picture I = alpha F + (1 - alpha) B.
 
     B is the background. In each pass, F' and B' are means of F and B in a window, weighted by alpha
-    and 1 - alpha. The new F is F' + alpha (I - alpha F' - (1 - alpha) B'). The first pass starts
-    from F = B = I.
+    and 1 - alpha. The new F is F' + alpha (I - alpha F' - (1 - alpha) B'), clipped to [0, 255], and
+    the new B is B'. The first pass starts from F = B = I.
 
     Args:
         rgb: (H, W, 3) uint8, the picture.

@@ -63,7 +63,8 @@ def read_depth(path: Path | str) -> np.ndarray:
         `depth.encoding.depth_to_unit` converts depth to [0, 1].
 
     Raises:
-        InputError: the file is missing, empty, damaged, colour-coded, or of an unsupported type.
+        InputError: the file is missing, empty, damaged or colour-coded; or the type, shape, range
+            or transparency of the map is unsupported.
     """
     return read_map(path, "depth", _refuse_coloured_depth)
 
@@ -161,9 +162,9 @@ def read_saliency(path: Path | str, data: bytes | None = None) -> np.ndarray:
     The evaluation protocol is for 8-bit maps, so other types are converted:
 
     - Floating-point values in [0, 1] become 255 times the value, rounded half to even, as in
-      `write_map`. Values up to 1e-6 outside [0, 1] are clipped. Integral values up to 255 are
-      8-bit levels in integer maps, and in floating-point maps with a value above 1.
-    - 16-bit values lose their lower byte, as in cv2's greyscale reading. True becomes 255.
+      `write_map`. Values up to 1e-6 outside [0, 1] are clipped. Integral values from 0 to 255 are
+      8-bit levels in floating-point maps with a value above 1, and in integer maps except uint16.
+    - uint16 values lose their lower byte, as in cv2's greyscale reading. True becomes 255.
     - Equal colour channels become one channel. Transparency and axes of length 1 are removed.
 
     ``path`` is an image file or ``.npy`` (never unpickled); ``data`` is its content, if read.

@@ -53,7 +53,7 @@ def write_png(
             if packed := packer.compress(_filtered(strip)):
                 file.write(_chunk(b"IDAT", packed))
         if rows != size[0]:
-            raise ValueError(f"{path}: the strips have {rows} rows instead of {size[0]}")
+            raise ValueError(f"{path}: the strips have {rows} rows. Fix: pass {size[0]} rows")
         file.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
 
 

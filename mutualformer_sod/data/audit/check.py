@@ -87,8 +87,9 @@ def check_data(
         quick: read `QUICK_IMAGES` evenly spaced images of each set, and do not search for copies.
 
     Raises:
-        InputError: a folder or set does not exist; ``near`` has an illegal value; or ``near`` has
-            "strict", and the depth evidence of a set is weak or contradicts the units.
+        InputError: a folder or set does not exist; a set is damaged (see `layout.FolderLayout`);
+            ``near`` has an illegal value; or ``near`` has "strict", and the depth evidence of a set
+            is weak or contradicts the units.
     """
     candidates = _wanted(search(roots), names, roots)
     labels = _labels(candidates)

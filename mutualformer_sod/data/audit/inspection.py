@@ -29,7 +29,7 @@ class Inspected:
     """Content of the files of one sample, with None for a missing or unreadable file."""
 
     sample: Sample
-    errors: dict[str, str] = field(default_factory=dict)  # cause and remedy by role
+    errors: dict[str, str] = field(default_factory=dict)  # error message by role
     sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # (H, W) by role
     content: bytes | None = None  # hash of the file of the colour image
     descriptor: np.ndarray | None = None  # from `describe_picture`, of the colour image

@@ -25,10 +25,10 @@ def disparity_question(
     """Return a question for the user if the 16-bit maps of a set may be disparity, else None.
 
     ``samples`` are from all maps of the set, and ``units`` are from `kind.decide_units`.
-    Maps of disparity have zeros but no values close to 0. The evidence must also show that large
-    values are near, or it must be weak and the values must exceed the range of a depth camera.
-    None of 861 maps in millimetres, each tested as a separate set, gave a false alarm
-    (docs/data.md).
+    Maps of disparity have zeros but no values close to 0, and no hole code. The evidence must also
+    show that large values are near. If the evidence is weak, the units must instead be millimetres,
+    and the values must exceed the range of a depth camera. None of 861 maps in millimetres, each
+    tested as a separate set, gave a false alarm (docs/data.md).
     """
     is_16_bit = samples[0].pixels.dtype == np.uint16 and not units.fits_8_bits
     if not is_16_bit or units.step not in _STEPS or units.hole_code is not None:

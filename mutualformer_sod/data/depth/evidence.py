@@ -77,7 +77,7 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
       at objects. The evidence "centre" is weaker, but also works in views from above, where
       "ground" fails.
 
-    Pixels with the smallest or largest value are ignored if they do not cover most of the map. In
+    Pixels with the smallest or largest value are ignored if they cover at most 75 % of the map. In
     8-bit maps, pixels with an extreme value mostly have no measurement.
     """
     extreme = (depth == depth.min()) | (depth == depth.max())
@@ -95,7 +95,7 @@ def polarity(depth: np.ndarray) -> tuple[float, float]:
 def doubled_ranks(values: np.ndarray) -> np.ndarray:
     """Return twice the mean rank of each pixel of ``values`` (H, W), as (H, W) int in (0, 2 H W).
 
-    Equal values share a mean rank, which is a multiple of one half.
+    Ranks begin at one half. Equal values share their mean rank, which is a multiple of one half.
     """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (2 * np.cumsum(counts) - counts)[inverse].reshape(values.shape)

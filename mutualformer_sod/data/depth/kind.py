@@ -28,7 +28,7 @@ class DepthSample:
 
     pixels: np.ndarray  # (h, w), some rows and columns of the raw map, see `holes.sampled`
     least: float  # smallest positive value; infinity if no value is positive
-    largest: float  # largest finite value below the value for "no measurement"
+    largest: float  # largest positive value, without 65535 in uint16 maps; 0 if none is positive
     holes: dict[bool, float]  # ratio of pixels without a value
     levels: dict[bool, int]  # number of different valid values, counted up to `MOST_LEVELS`
     zeros: float  # ratio of pixels that are 0

@@ -35,7 +35,7 @@ TYPE_WEIGHT = 2.0
 """Minimum of margin x number of maps at which evidence outweighs contradicting units of distance.
 
 In NLPR, 0.03 % of the subsets of 3 maps in millimetres reach 2.0 for the wrong polarity. Any five
-disparity maps of NJU2K, or of DES, reach 2.0 (docs/data.md).
+maps of NJU2K, or inverted maps of DES, reach 2.0 if stored as distances (docs/data.md).
 """
 
 _BAR_FROM = 200  # minimum number of maps in a set for which a progress bar is shown
@@ -60,7 +60,7 @@ def with_encodings(
 
     Raises:
         InputError: an error of `near.chosen_sides`, `read_samples` or `encoding_of`, or ``near``
-            names a set without polarity.
+            sets a value other than "auto" for maps without polarity.
     """
     sets = list(sets)
     sides, strict = chosen_sides([s.name for s in sets], near, any(s.has_depth for s in sets))

@@ -9,7 +9,7 @@ from mutualformer_sod.data.depth.holes import fill_holes, find_holes, sampled
 LEAST_RELATION = 2.0
 """Minimum `relation`, in standard deviations, of a depth map that is related to its image.
 
-Depth of another image reaches 2 in 5 % of the cases (docs/data.md).
+Depth of another image reaches 2 in 6 % of the cases (docs/data.md).
 """
 
 _SIDE = 192  # pixels of the longer side; finer depth edges are mostly noise

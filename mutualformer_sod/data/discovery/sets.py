@@ -80,8 +80,8 @@ def discover_sets(
         with_depth: whether to use the folders of depth and other maps.
 
     Raises:
-        InputError: a root or set does not exist, a needed folder is missing, two sets have the
-            same name, or files have no partner.
+        InputError: a root or set does not exist, a name fits several sets, two sets have the same
+            name, or a set is damaged (see `layout.FolderLayout`) or refused by `load`.
     """
     candidates = search(roots)
     if names is None:

@@ -118,7 +118,8 @@ def write_samples(
     are recorded beside the folders, in ``samples.json``.
 
     Raises:
-        InputError: the count is below 1, or another set exists and ``overwrite`` is false.
+        InputError: the count is below 1, `make_scene` refuses an argument, or another set exists
+            and ``overwrite`` is false.
     """
     if count < 1:
         raise InputError(f"`count` {count} is too small. Fix: pass 1 or more")

@@ -66,7 +66,7 @@ class CachedImage(NamedTuple):
 class SetCache:
     """The cached images of one set in one block of bytes.
 
-    Images read from the block are not writable. The block is a tensor, which torch moves to shared
+    Colour images of the block are not writable. The block is a tensor, which torch moves to shared
     memory for other processes, or a file, which each process maps into its own memory.
     """
 
@@ -117,8 +117,8 @@ def build_caches(
 
     A cache file is used only if its checksums are correct, and the options and the source files
     (names, sizes, modification times) have not changed. Otherwise a new cache file is written.
-    The sets must have colour images and an encoding, and each sample must occur only once.
-    ``report`` gets one line per set about the size of the cache.
+    The sets must have colour images. Sets with maps must have an encoding. Each sample must occur
+    only once. ``report`` gets one line per set about the size of the cache.
 
     Raises:
         InputError: an image is unreadable, or memory or disk space is insufficient.

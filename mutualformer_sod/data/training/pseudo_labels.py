@@ -32,8 +32,8 @@ def label_set(sod_set: SodSet, maps: Path, output: Path) -> int:
     Maps of a second modality other than depth are copied to the folder of this modality, such as T
     for thermal images. A label is 1 where the saliency map is at least 0.5, else 0. Existing files
     are not written again, so that an interrupted run continues. ``maps`` is the folder of the
-    saliency maps STEM.png, .npy or .tif, each with the size of its image. The ground truth of the
-    set is ignored.
+    saliency maps STEM.png, .npy, .tif or .tiff, each with the size of its image. The ground truth
+    of the set is ignored.
 
     Returns:
         Number of images in the new set.

@@ -59,7 +59,7 @@ def resize_sample(
     Args:
         rgb: (H, W, 3) uint8.
         depth: (H, W) float in [0, 1], or None.
-        gt: (H, W) bool, or None.
+        gt: (H, W) bool or float in [0, 1], or None.
         size: (h, w) of the result.
 
     Returns:
@@ -143,7 +143,10 @@ def _jitter_colours(rgb: Tensor, rng: np.random.Generator, strength: Augmentatio
 
 
 def turn_hue(rgb: Tensor, shift: float) -> Tensor:
-    """Shift the hue like torchvision's ``adjust_hue``, but with cv2, in a tenth of the time."""
+    """Shift the hue like torchvision's ``adjust_hue``, but with cv2, in a tenth of the time.
+
+    ``rgb`` is (3, h, w) float32 in [0, 1]; ``shift`` is relative to the colour circle.
+    """
     hsv = cv2.cvtColor(rgb.permute(1, 2, 0).contiguous().numpy(), cv2.COLOR_RGB2HSV)
     hsv[..., 0] += 360 * (shift % 1)  # degrees; cv2 wraps values above 360, but not below 0
     turned = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv)
